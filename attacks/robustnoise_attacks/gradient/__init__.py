@@ -1,0 +1,1 @@
+"""Crafters that follow the gradient of a source model."""

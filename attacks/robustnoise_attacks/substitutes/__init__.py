@@ -1,0 +1,1 @@
+"""Ways to get a source model without the victim's weights."""

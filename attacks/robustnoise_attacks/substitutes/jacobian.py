@@ -1,0 +1,88 @@
+"""A substitute trained by label-only Jacobian augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from robustnoise.api import (
+    AttackTraits,
+    BadParameter,
+    Context,
+    FittedSubstitute,
+    Model,
+    Number,
+    Oracle,
+    Schedule,
+    Split,
+    Substitute,
+    TorchClassifier,
+    create,
+    create_model,
+    fit,
+    to_tensor,
+)
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class JacobianSubstitute(Substitute):
+    """Few seed images, labels from the victim alone, and synthetic images where the substitute's answer changes fastest.
+
+    Each round trains the substitute on everything labelled so far, then adds for every image x the image
+    ``x + step * sign(d s_y(x) / dx)``, s_y the substitute's logit of the victim's label y; the set doubles. The seed
+    images' own labels are not used. `rounds` rounds ask ``seed_images * 2 ** rounds`` labels; where the budget is smaller,
+    the last round labels what is left of it.
+    """
+
+    reference = "Papernot et al. 2017, arXiv 1602.02697, algorithm 1 (lambda 0.1, 6 rounds, 150 seed images)"
+    traits = AttackTraits()
+
+    seed_images: Annotated[int, Field(ge=1, le=1_000_000, description="images of the attacker's split to start from")] = 150
+    rounds: Annotated[int, Field(ge=0, le=20, description="times that the labelled set doubles")] = 6
+    step: Annotated[Number, Field(gt=0, le=1, description="lambda: length of an augmentation step, pixels in [0, 1]")] = 0.1
+    epochs: Annotated[int, Field(ge=1, le=10_000, description="epochs of training in each round")] = 10
+    learning_rate: Annotated[Number, Field(gt=0, le=1, description="peak learning rate, Adam")] = 0.003
+    batch_size: Annotated[int, Field(ge=1, le=65536, description="images a step")] = 100
+    model: Model = field(default_factory=lambda: create("model", "small-cnn"))
+
+    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
+        """See `Substitute.fit`."""
+        if oracle is None:
+            raise BadParameter("jacobian: the substitute learns from the victim's labels; give it an oracle.")
+        start = oracle.spent
+        seed = seed_data.take(min(self.seed_images, len(seed_data)))
+        x, ids = _affordable(oracle, torch.from_numpy(seed.floats()), to_tensor(seed.ids))
+        y = oracle.query(x, ids).labels
+        schedule = Schedule(self.epochs, self.learning_rate, self.batch_size)
+        source = create_model(self.model, oracle.input_shape, oracle.num_classes, seed=ctx.seeds.child("weights"))
+        # A round is short and its images exist in memory alone, so a substitute resumes as a whole, not by epoch.
+        ctx = replace(ctx, checkpoint=None)
+        for number in range(self.rounds + 1):
+            labelled = y >= 0  # a victim may abstain
+            if bool(labelled.any()):
+                source = fit(source, x[labelled], y[labelled], schedule, ctx.seeds.child("round", number), ctx=ctx)
+            new, parents = _affordable(oracle, _augment(source, x, y, self.step), ids)
+            if number == self.rounds or len(new) == 0:
+                break
+            x, ids = torch.cat([x, new]), torch.cat([ids, parents])
+            y = torch.cat([y, oracle.query(new, parents).labels])
+        return FittedSubstitute(source, oracle.spent - start)
+
+
+def _affordable(oracle: Oracle, x: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """As many of the first rows as the budget still pays for."""
+    rows = len(x) if oracle.remaining is None else min(len(x), oracle.remaining)
+    return x[:rows], ids[:rows]
+
+
+def _augment(source: TorchClassifier, x: Tensor, y: Tensor, step: float) -> Tensor:
+    """``x + step * sign(d s_y / dx)``, clipped to [0, 1]."""
+    device = source.device
+    with torch.enable_grad():
+        leaf = x.to(device).detach().requires_grad_(True)
+        chosen = source.module(leaf).gather(1, y.clamp_min(0).to(device)[:, None])
+        (gradient,) = torch.autograd.grad(chosen.sum(), leaf)
+    return (leaf.detach() + step * gradient.sign()).clamp(0, 1).cpu()

@@ -1,0 +1,42 @@
+"""Craft on a substitute, hope for the victim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robustnoise.api import (
+    AttackResult,
+    AttackTraits,
+    BlackBoxAttack,
+    Context,
+    Crafter,
+    Oracle,
+    SeedStream,
+    Split,
+    Substitute,
+    Targets,
+    ThreatModel,
+)
+
+
+@dataclass(frozen=True)
+class TransferAttack(BlackBoxAttack):
+    """Fit a substitute, craft on it with gradients, hand in the result: the victim is asked by the substitute alone."""
+
+    reference = "Papernot et al. 2017, arXiv 1602.02697"
+
+    substitute: Substitute
+    crafter: Crafter
+
+    @property
+    def traits(self) -> AttackTraits:
+        """Those of the substitute."""
+        return self.substitute.traits
+
+    def run(
+        self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
+    ) -> AttackResult:
+        """See `BlackBoxAttack.run`."""
+        fitted = self.substitute.fit(oracle, seed_data, Context(seed=seeds.child("substitute")))
+        x = self.crafter.craft(fitted.source, targets.x, targets.y, threat, seeds.child("craft"))
+        return AttackResult(x, fitted.queries)

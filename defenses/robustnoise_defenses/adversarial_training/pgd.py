@@ -1,0 +1,49 @@
+"""Adversarial training: each batch is replaced by adversarial images for the network as it is at that moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+from robustnoise.api import (
+    Classifier,
+    Crafter,
+    DefenseTraits,
+    LeadingTraining,
+    Linf,
+    Number,
+    SeedStream,
+    Stage,
+    create,
+)
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PGDTraining(LeadingTraining):
+    """Train on PGD adversarial images alone, l-infinity, the radius ramped up from 0.
+
+    Without the ramp, small networks on MNIST at eps 0.3 get stuck at 11 % (docs/design).
+    """
+
+    reference = "Madry et al. 2018, arXiv 1706.06083"
+    traits = DefenseTraits(Stage.TRAINING)
+
+    eps: Annotated[Number, Field(ge=0, le=1, description="l-infinity radius, pixels in [0, 1]")] = 0.3
+    ramp: Annotated[Number, Field(ge=0, le=1, description="share of the training over which eps rises from 0")] = 0.35
+    inner: Crafter = field(default_factory=lambda: create("crafter", "pgd", steps=7, relative_step=0.3))
+
+    def on_inputs(self, source: Classifier, x: Tensor, y: Tensor, progress: float, seeds: SeedStream) -> Tensor:
+        """Adversarial images of the current radius."""
+        radius = self.eps * min(1.0, progress / self.ramp) if self.ramp else self.eps
+        return self.inner.craft(source, x, y, Linf(radius), seeds)
+
+
+@dataclass(frozen=True)
+class FastTraining(PGDTraining):
+    """Adversarial training with one step from an unclipped random start: several times cheaper than PGD training."""
+
+    reference = "Wong, Rice, Kolter 2020, arXiv 2001.03994, algorithm 3"
+
+    inner: Crafter = field(default_factory=lambda: create("crafter", "pgd", steps=1, relative_step=1.25))

@@ -1,0 +1,123 @@
+"""Everything that a plugin may import, and nothing else.
+
+A plugin is a frozen dataclass based on `Defense`, `BlackBoxAttack`, `Crafter`, `Substitute` or `Model`; its package
+points the entry point ``robustnoise.plugins`` at a table ``PLUGINS = {"name": "module:Class"}``. See docs/plugins.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+from robustnoise.blocks import BLOCK, predict_blocks, to_tensor
+from robustnoise.compose import Defense, Identity
+from robustnoise.data import Split
+from robustnoise.errors import (
+    BadData,
+    BadParameter,
+    BudgetExceeded,
+    MissingCapability,
+    MissingExtra,
+    RobustnoiseError,
+)
+from robustnoise.models.classifier import InputWrapper, LayerWrapper, TorchClassifier, Wrapper, answer_from_logits
+from robustnoise.models.files import load_classifier
+from robustnoise.models.fresh import create as create_model
+from robustnoise.protocols import (
+    Answer,
+    AttackResult,
+    AttackTraits,
+    BlackBoxAttack,
+    Classifier,
+    Context,
+    Crafter,
+    DefenseTraits,
+    Differentiable,
+    FittedSubstitute,
+    Model,
+    Modular,
+    Oracle,
+    Stage,
+    Substitute,
+    Targets,
+    require_differentiable,
+    require_modular,
+)
+from robustnoise.registry import build, create
+from robustnoise.seeds import SeedStream
+from robustnoise.spec import Number, Plugin
+from robustnoise.threat import Access, L2, Linf, Norm, ThreatModel
+from robustnoise.training import InputHook, LeadingTraining, Schedule, as_floats, fit
+
+
+def lazy_attribute(package: str, table: Mapping[str, str], name: str) -> object:
+    """The plugin class `name` of a package, imported at its first use.
+
+    Called from the package's module ``__getattr__``, it makes ``from my_package import MyDefense`` work without
+    importing every module of the package.
+
+    Raises:
+        AttributeError: the table has no class of that name.
+    """
+    for target in table.values():
+        module, _, attribute = target.partition(":")
+        if attribute == name:
+            return getattr(importlib.import_module(module), attribute)
+    raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "BLOCK",
+    "Access",
+    "Answer",
+    "AttackResult",
+    "AttackTraits",
+    "BadData",
+    "BadParameter",
+    "BlackBoxAttack",
+    "BudgetExceeded",
+    "Classifier",
+    "Context",
+    "Crafter",
+    "Defense",
+    "DefenseTraits",
+    "Differentiable",
+    "FittedSubstitute",
+    "Identity",
+    "InputHook",
+    "InputWrapper",
+    "L2",
+    "LayerWrapper",
+    "LeadingTraining",
+    "Linf",
+    "MissingCapability",
+    "MissingExtra",
+    "Model",
+    "Modular",
+    "Norm",
+    "Number",
+    "Oracle",
+    "Plugin",
+    "RobustnoiseError",
+    "Schedule",
+    "SeedStream",
+    "Split",
+    "Stage",
+    "Substitute",
+    "Targets",
+    "ThreatModel",
+    "TorchClassifier",
+    "Wrapper",
+    "answer_from_logits",
+    "as_floats",
+    "build",
+    "create",
+    "create_model",
+    "fit",
+    "lazy_attribute",
+    "load_classifier",
+    "predict_blocks",
+    "require_differentiable",
+    "require_modular",
+    "to_tensor",
+]

@@ -1,0 +1,65 @@
+"""Where the files of a named dataset are looked for: data folder, system folder, cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from robustnoise.data._extras import require
+
+DATA_VARIABLE = "ROBUSTNOISE_DATA"
+CACHE_VARIABLE = "ROBUSTNOISE_CACHE"
+SYSTEM_ROOTS = (Path("/usr/share/datasets"),)
+"""Where Debian's dataset packages (dataset-fashion-mnist) put their files, one folder a dataset."""
+
+
+def cache_dir(name: str) -> Path:
+    """The folder that downloads of dataset `name` go to, below ROBUSTNOISE_CACHE or the user's cache folder."""
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        root = Path(given).expanduser()
+    else:
+        pooch = require("pooch", purpose="The download cache", install="robustnoise")
+        root = Path(pooch.os_cache("robustnoise"))
+    return root / "datasets" / name
+
+
+def folders(name: str, data_dir: Path | None, *, flat: bool, clash: str | None = None) -> list[Path]:
+    """Folders that may hold the files of dataset `name`, in the order of search.
+
+    Args:
+        name: the dataset; its files are expected in a folder of that name.
+        data_dir: searched first; None for the environment variable ROBUSTNOISE_DATA.
+        flat: whether the files may also lie in the data folder itself, whatever its name. Not for Fashion-MNIST, whose
+            files have the names of MNIST's.
+        clash: the other dataset with the same file names; a data folder called so isn't searched itself.
+    """
+    variable = os.environ.get(DATA_VARIABLE)
+    root = data_dir if data_dir is not None else Path(variable) if variable else None
+    found = []
+    if root is not None:
+        root = Path(root).expanduser()
+        found.append(root / name)
+        if root.name == name or (flat and root.name != clash):
+            found.append(root)
+    found += [system / name for system in SYSTEM_ROOTS]
+    return [*found, cache_dir(name)]
+
+
+def find(places: Iterable[Path], *names: str) -> Path | None:
+    """The first existing path among `names` in `places`; every name in one place comes before the next place."""
+    for place in places:
+        for name in names:
+            # Unlike Path.exists, this takes a folder that may not be entered for an absent one.
+            if os.path.exists(place / name):  # noqa: PTH110
+                return place / name
+    return None
+
+
+def advice(name: str, files: Iterable[str]) -> str:
+    """What to do without a network: which files to put where."""
+    return (
+        f"Put {', '.join(files)} into {cache_dir(name)}, "
+        f"or into DIR/{name} and set the environment variable {DATA_VARIABLE} to DIR"
+    )

@@ -1,0 +1,373 @@
+"""The stages. Each reads what earlier ones wrote, and is computed once: its cell in the store is named by its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustnoise.blocks import BLOCK, block_ranges, pad, predict_blocks, to_tensor
+from robustnoise.compose import split_stages
+from robustnoise.data import Split
+from robustnoise.errors import BadData
+from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.models.classifier import TorchClassifier
+from robustnoise.models.files import classifier_bytes, classifier_from_bytes
+from robustnoise.models.fresh import create
+from robustnoise.oracle import CountingOracle
+from robustnoise.protocols import Classifier, Context, Crafter, Progress, Silent, Targets, TwoStage
+from robustnoise.records import Tally
+from robustnoise.registry import spec_of
+from robustnoise.seeds import SeedStream
+from robustnoise.store import Cell, Store, cell_key, pack_arrays, unpack_arrays
+
+AGREEMENT_IMAGES = 1000
+MEMORY_IMAGES = 1024
+
+Computed = tuple[dict[str, bytes], dict[str, Any]]
+
+
+class NotCached(Exception):  # noqa: N818 - control flow, never an error to a user
+    """A cell is not in the store, and the bench was told not to compute."""
+
+
+class Bench:
+    """Runs the stages of one experiment, through a store.
+
+    Args:
+        experiment: what to measure.
+        store: where finished cells are.
+        progress: where long stages report.
+        compute: False raises `NotCached` instead of computing.
+        memory_images: images held as float32 at a time, rounded up to whole blocks; bounds memory, changes no result.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        store: Store,
+        progress: Progress | None = None,
+        *,
+        compute: bool = True,
+        memory_images: int = MEMORY_IMAGES,
+    ) -> None:
+        self.experiment = experiment
+        self.store = store
+        self.progress = progress or Silent()
+        self.compute = compute
+        self.chunk = max(1, -(-memory_images // BLOCK)) * BLOCK
+        self.seeds = SeedStream(experiment.seed)
+        self._classifiers: dict[str, Classifier] = {}
+
+    # ------------------------------------------------------------------------------------------------------ defend
+
+    def weights(self, victim: Victim) -> Cell:
+        """Train the training stages of a victim; victims that share them share the result."""
+        training, _ = split_stages(victim.defense)
+        assert victim.model is not None  # noqa: S101 - a victim with a classifier of its own has no weights cell
+        train, model = self.experiment.dataset.train, victim.model
+        inputs = {
+            "defense": spec_of(training).to_json(),
+            "model": spec_of(model).to_json(),
+            "train": train.digest,
+            **self._machine(),
+        }
+
+        def run() -> Computed:
+            seeds = self.seeds.child("defend")
+            fresh = create(model, train.input_shape, train.num_classes, seed=seeds.child("weights"))
+            partial = self.store.partial_path(cell_key("train", inputs))
+            ctx = Context(train, seeds.child("train"), partial, self._labelled(f"train {victim.name}"), self.experiment.device)
+            trained = training.apply(fresh, ctx)
+            return {"weights": classifier_bytes(_torch(trained, victim.name))}, {}
+
+        return self._cell("train", inputs, run, partial=True)
+
+    def classifier(self, victim: Victim) -> Classifier:
+        """The victim, whole: trained weights with the inference stages around them."""
+        if victim.name not in self._classifiers:
+            if victim.classifier is not None:
+                base: Classifier = victim.classifier
+            else:
+                base = self._load(self.store.read(self.weights(victim), "weights"))
+            _, inference = split_stages(victim.defense)
+            seeds = self.seeds.child("defend", "inference")
+            with self._threads():
+                ctx = Context(self.experiment.dataset.train, seeds, device=self.experiment.device)
+                self._classifiers[victim.name] = inference.apply(base, ctx)
+        return self._classifiers[victim.name]
+
+    # ------------------------------------------------------------------------------------------ substitute and craft
+
+    def source(self, attack: Attack, victim: Victim) -> Cell:
+        """Fit the substitute of a two-stage attack: once for all victims, or through this victim's oracle."""
+        two_stage = _two_stage(attack)
+        seed_data = self._seed_data()
+        inputs = {
+            "substitute": spec_of(two_stage.substitute).to_json(),
+            "seed_data": seed_data.digest,
+            **self._asked(attack, victim),
+            **self._machine(),
+        }
+
+        def run() -> Computed:
+            seeds = self.seeds.child("substitute", spec_of(two_stage.substitute).digest())
+            oracle = self._oracle(victim, seeds, per_image=None) if attack.attack.traits.queries else None
+            partial = self.store.partial_path(cell_key("substitute", inputs))
+            label = f"substitute {attack.name}" + (f" of {victim.name}" if oracle else "")
+            ctx = Context(None, seeds.child("fit"), partial, self._labelled(label), self.experiment.device)
+            fitted = two_stage.substitute.fit(oracle, seed_data, ctx)
+            return {"weights": classifier_bytes(_torch(fitted.source, attack.name))}, {"queries": fitted.queries}
+
+        return self._cell("substitute", inputs, run, partial=True)
+
+    def images(self, attack: Attack, victim: Victim) -> Cell:
+        """The attack's images, projected, clipped and rounded to 8 bit inside the ball by the harness."""
+        evaluation = self.experiment.dataset.evaluation
+        threat = self.experiment.threat
+        inputs = {
+            "images": evaluation.digest,
+            "ball": [threat.norm.value, threat.eps],
+            "block": BLOCK,
+            **self._machine(),
+        }
+        if isinstance(attack.attack, TwoStage):
+            source = self.source(attack, victim)
+            crafter = attack.attack.crafter
+            inputs |= {"crafter": spec_of(crafter).to_json(), "source": source.outputs["weights"]}
+            return self._cell("craft", inputs, lambda: self._craft(attack, crafter, source))
+        inputs |= {
+            "attack": spec_of(attack.attack).to_json(),
+            "seed_data": self._seed_data().digest,
+            **self._asked(attack, victim),
+        }
+        return self._cell("craft", inputs, lambda: self._attack(attack, victim))
+
+    def outside(self, attack: Attack, victim: Victim) -> float:
+        """How far the attack's images were outside the ball before the harness projected them, pixels; 0 is inside."""
+        return float(unpack_arrays(self.store.read(self.images(attack, victim), "images"))["outside"])
+
+    def _craft(self, attack: Attack, crafter: Crafter, source: Cell) -> Computed:
+        model = self._load(self.store.read(source, "weights"))
+        seeds = self.seeds.child("craft", spec_of(crafter).digest())
+
+        def block(number: int, targets: Targets) -> Tensor:
+            return crafter.craft(model, targets.x, targets.y, self.experiment.threat, seeds.child(number))
+
+        return self._by_block(f"craft {attack.name}", attack.name, block), {"queries": source.facts["queries"]}
+
+    def _attack(self, attack: Attack, victim: Victim) -> Computed:
+        budget, spec = self.experiment.budget, spec_of(attack.attack).digest()
+        spent = 0
+        seed_data = self._seed_data()
+
+        def block(number: int, targets: Targets) -> Tensor:
+            nonlocal spent
+            seeds = self.seeds.child("attack", spec, number)
+            oracle = None
+            if attack.attack.traits.queries:
+                left = None if budget.total is None else budget.total - spent
+                oracle = self._oracle(victim, seeds, per_image=budget.per_image, total=left)
+            result = attack.attack.run(oracle, seed_data, targets, self.experiment.threat, seeds.child("own"))
+            spent += oracle.spent if oracle else 0
+            return result.x
+
+        return self._by_block(f"attack {attack.name}", attack.name, block), {"queries": spent}
+
+    def _by_block(self, label: str, name: str, run: Callable[[int, Targets], Tensor]) -> dict[str, bytes]:
+        """Run an attack on padded blocks of the evaluation images and round what it hands in."""
+        split, threat = self.experiment.dataset.evaluation, self.experiment.threat
+        levels, outside = [], 0.0
+        meter = self.progress.start(label, len(split))
+        for number, start, stop in block_ranges(len(split)):
+            origin = to_tensor(split.images[start:stop])
+            padded = Targets(
+                pad(to_tensor(split.ids[start:stop])),
+                pad(torch.from_numpy(split.floats(start, stop))),
+                pad(to_tensor(split.labels[start:stop])),
+            )
+            with _isolated_global_rng():
+                x = run(number, padded)
+            if x.shape != padded.x.shape or not bool(torch.isfinite(x).all()):
+                raise BadData(
+                    f"attack {name!r} handed in {x.dtype} {tuple(x.shape)}, finite: {bool(torch.isfinite(x).all())}; "
+                    f"expected finite images of shape {tuple(padded.x.shape)}."
+                )
+            x = x[: stop - start].cpu()
+            outside = max(outside, float(threat.violation(origin, x).max()), float(-x.min()), float(x.max()) - 1)
+            levels.append(threat.to_levels(origin, x))
+            meter.advance(stop - start)
+        images = torch.cat(levels)
+        if bool((~(threat.violation(to_tensor(split.images), images) <= 1e-9)).any()):
+            raise BadData(f"attack {name!r}: images are outside the ball after rounding; this is a bug in robustnoise.")
+        return {"images": pack_arrays({"x": images.numpy(), "ids": split.ids, "outside": np.float64(max(outside, 0.0))})}
+
+    # ------------------------------------------------------------------------------------------------------- score
+
+    def score(self, victim: Victim, attack: Attack | None) -> Cell:
+        """Count right answers of a victim on clean images (`attack` None) or on an attack's, in fresh draws."""
+        classifier = self.classifier(victim)
+        evaluation = self.experiment.dataset.evaluation
+        adversarial = None if attack is None else self.images(attack, victim)
+        purpose = "clean" if attack is None else spec_of(attack.attack).digest()
+        draws = self.experiment.draws if classifier.stochastic else 1
+        inputs = {
+            "victim": classifier.digest,
+            "images": evaluation.digest,
+            "adversarial": None if adversarial is None else adversarial.outputs["images"],
+            "purpose": purpose,
+            "draws": draws,
+            "block": BLOCK,
+            **self._machine(),
+        }
+
+        def run() -> Computed:
+            images = evaluation.images
+            if adversarial is not None:
+                images = unpack_arrays(self.store.read(adversarial, "images"))["x"]
+            name = f"score {victim.name}" + (f" under {attack.name}" if attack else "")
+            halves = ["score", "select"] if classifier.stochastic else ["score"]
+            meter = self.progress.start(name, len(images) * draws * len(halves))
+            found: dict[str, np.ndarray[Any, Any]] = {}
+            for half in halves:
+                right, abstained = np.zeros((2, len(images)), np.uint16)
+                for repeat in range(draws):
+                    noise = self.seeds.child(half, purpose, repeat)
+                    for start in range(0, len(images), self.chunk):
+                        stop = min(start + self.chunk, len(images))
+                        labels = self._labels(classifier, images[start:stop], noise, first_block=start // BLOCK)
+                        right[start:stop] += labels == evaluation.labels[start:stop]
+                        abstained[start:stop] += labels < 0
+                        meter.advance(stop - start)
+                found |= {"right": right, "abstained": abstained} if half == "score" else {"select": right}
+            return {"tally": pack_arrays(found)}, {}
+
+        return self._cell("score", inputs, run)
+
+    def tally(self, victim: Victim, attack: Attack | None) -> Tally:
+        """The result of `score`."""
+        cell = self.score(victim, attack)
+        arrays = unpack_arrays(self.store.read(cell, "tally"))
+        return Tally(arrays["right"], arrays["abstained"], arrays.get("select"), cell.inputs["draws"])
+
+    def agreement(self, attack: Attack, victim: Victim) -> Cell:
+        """Share of validation images to which substitute and victim give the same label; the attacker isn't charged."""
+        source, classifier = self.source(attack, victim), self.classifier(victim)
+        validation = self.experiment.dataset.validation
+        images = validation.take(min(AGREEMENT_IMAGES, len(validation)))
+        inputs = {"source": source.outputs["weights"], "victim": classifier.digest, "images": images.digest}
+        inputs |= {"block": BLOCK, **self._machine()}
+
+        def run() -> Computed:
+            if not len(images):
+                return {}, {"agreement": None}
+            noise = self.seeds.child("agreement")
+            theirs = self._labels(self._load(self.store.read(source, "weights")), images.images, noise)
+            ours = self._labels(classifier, images.images, noise)
+            return {}, {"agreement": float((theirs == ours).mean())}
+
+        return self._cell("agreement", inputs, run)
+
+    # ----------------------------------------------------------------------------------------------------- helpers
+
+    def _labels(
+        self, classifier: Classifier, images: np.ndarray[Any, Any], noise: SeedStream, first_block: int = 0
+    ) -> np.ndarray[Any, Any]:
+        found = []
+        for number, start, stop in block_ranges(len(images)):
+            x = torch.from_numpy(images[start:stop].astype(np.float32) / np.float32(255))
+            answer = predict_blocks(classifier, x, noise.child(first_block + number))
+            found.append(answer.labels.numpy())
+        return np.concatenate(found)
+
+    def _oracle(
+        self, victim: Victim, seeds: SeedStream, *, per_image: int | None, total: int | None = None
+    ) -> CountingOracle:
+        total = self.experiment.budget.total if total is None else total
+        noise = seeds.child("oracle")
+        return CountingOracle(self.classifier(victim), self.experiment.threat, noise, per_image=per_image, total=total)
+
+    def _seed_data(self) -> Split:
+        attacker, limit = self.experiment.dataset.attacker, self.experiment.budget.seed_examples
+        return attacker if limit is None else attacker.take(min(limit, len(attacker)))
+
+    def _asked(self, attack: Attack, victim: Victim) -> dict[str, Any]:
+        """The inputs that make a result belong to one victim; none for an attack that asks nothing."""
+        if not attack.attack.traits.queries:
+            return {}
+        return {
+            "victim": self.classifier(victim).digest,
+            "access": self.experiment.threat.access.name.lower(),
+            "budget": self.experiment.budget.to_json(),
+        }
+
+    def _machine(self) -> dict[str, Any]:
+        experiment = self.experiment
+        return {"seed": experiment.seed, "threads": experiment.threads, "device": experiment.device}
+
+    def _load(self, content: bytes) -> TorchClassifier:
+        classifier = classifier_from_bytes(content)
+        classifier.module.to(self.experiment.device)
+        return classifier
+
+    def _labelled(self, label: str) -> Progress:
+        return _Labelled(self.progress, label)
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.experiment.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def _cell(
+        self, stage: str, inputs: Mapping[str, Any], run: Callable[[], Computed], *, partial: bool = False
+    ) -> Cell:
+        cell = self.store.get(stage, inputs)
+        if cell is not None:
+            return cell
+        if not self.compute:
+            raise NotCached(stage)
+        with self._threads():
+            outputs, facts = run()
+        cell = self.store.put(stage, inputs, outputs, facts)
+        if partial:
+            self.store.partial_path(cell.key).unlink(missing_ok=True)
+        return cell
+
+
+class _Labelled:
+    def __init__(self, progress: Progress, label: str) -> None:
+        self.progress, self.label = progress, label
+
+    def start(self, label: str, total: int) -> Any:  # noqa: ARG002 - the bench knows the better label
+        return self.progress.start(self.label, total)
+
+
+def _two_stage(attack: Attack) -> TwoStage:
+    assert isinstance(attack.attack, TwoStage)  # noqa: S101 - callers ask first
+    return attack.attack
+
+
+def _torch(classifier: Classifier, name: str) -> TorchClassifier:
+    if not isinstance(classifier, TorchClassifier):
+        raise BadData(f"{name}: training must end in a TorchClassifier, got {type(classifier).__name__}.")
+    return classifier
+
+
+@contextmanager
+def _isolated_global_rng() -> Iterator[None]:
+    """Put the global generators back after third-party code, which may reseed them."""
+    numpy_state = np.random.get_state()  # noqa: NPY002 - saved and put back, never drawn from
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+

@@ -1,0 +1,161 @@
+"""What is to be measured, whole and checked, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robustnoise.compose import Defense, split_stages
+from robustnoise.data import Dataset
+from robustnoise.errors import BadParameter, did_you_mean
+from robustnoise.protocols import BlackBoxAttack, Classifier, Model
+from robustnoise.registry import describe, spec_of
+from robustnoise.threat import Access, Budget, ThreatModel
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A defended network, or a classifier that somebody brings.
+
+    Args:
+        name: unique in the experiment.
+        defense: the stack.
+        model: the architecture that the stack starts from; None for a classifier of one's own.
+        reference: name of the victim that its delta is taken against; None takes none.
+        classifier: a ready classifier, to which `defense` (inference stages only) is added.
+    """
+
+    name: str
+    defense: Defense
+    model: Model | None = None
+    reference: str | None = None
+    classifier: Classifier | None = None
+
+    def identity(self, digest: str) -> dict[str, Any]:
+        """The part of a record's identity that names this victim."""
+        return {
+            "name": self.name,
+            "defense": spec_of(self.defense).to_json(),
+            "text": describe(self.defense),
+            "model": None if self.model is None else spec_of(self.model).to_json(),
+            "digest": digest,
+        }
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A named attack."""
+
+    name: str
+    attack: BlackBoxAttack
+
+    @property
+    def scope(self) -> str:
+        """``"control"``, ``"shared"`` (one result serves all victims) or ``"per-victim"`` (it asks the oracle)."""
+        traits = self.attack.traits
+        return "control" if traits.control else "per-victim" if traits.queries else "shared"
+
+    def identity(self) -> dict[str, Any]:
+        """The part of a record's identity that names this attack."""
+        return {
+            "name": self.name,
+            "spec": spec_of(self.attack).to_json(),
+            "text": describe(self.attack),
+            "scope": self.scope,
+        }
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Victims times attacks on one dataset under one threat model.
+
+    Args:
+        dataset: with its splits.
+        sizes: how the splits were made, for the record.
+        threat: the attacker.
+        budget: the attacker's queries and data.
+        victims: unique names; references name victims of the same experiment.
+        attacks: unique names.
+        undefended: name of the undefended victim; None where there is none.
+        draws: fresh scoring draws of a stochastic victim; a deterministic one is scored once.
+        seed: of training, attacks and scoring.
+        threads: torch threads in a cell; part of the identity, since they decide the last bit of a sum.
+        device: where networks run.
+        plugin_files: one-file plugins, so that workers can load them.
+
+    Raises:
+        BadParameter: names that clash or lead nowhere, an attack that needs more access than the threat model gives, ...
+    """
+
+    dataset: Dataset
+    sizes: Mapping[str, Any]
+    threat: ThreatModel
+    budget: Budget
+    victims: tuple[Victim, ...]
+    attacks: tuple[Attack, ...]
+    undefended: str | None = None
+    draws: int = 10
+    seed: int = 0
+    threads: int = 2
+    device: str = "cpu"
+    plugin_files: tuple[Path, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        victims = _unique("victim", [v.name for v in self.victims])
+        _unique("attack", [a.name for a in self.attacks])
+        for victim in self.victims:
+            if victim.reference is not None and victim.reference not in victims:
+                raise BadParameter(
+                    f"victim {victim.name!r}: reference {victim.reference!r} is no victim of this experiment."
+                    f"{did_you_mean(victim.reference, victims)}"
+                )
+            training = split_stages(victim.defense)[0]
+            if victim.classifier is not None and training.stages():
+                raise BadParameter(f"victim {victim.name!r}: a ready classifier takes inference stages only.")
+        if self.undefended is not None and self.undefended not in victims:
+            raise BadParameter(f"undefended = {self.undefended!r} is no victim of this experiment.")
+        if not 1 <= self.draws <= 10_000:
+            raise BadParameter(f"draws = {self.draws}: expected 1 to 10000.")
+        if self.threat.access is Access.GRADIENTS:
+            raise BadParameter("access = gradients: black-box boards take labels, scores or logits.")
+        for attack in self.attacks:
+            needed = attack.attack.traits.access
+            if needed > self.threat.access:
+                fitting = [a.name for a in self.attacks if a.attack.traits.access <= self.threat.access]
+                raise BadParameter(
+                    f"attack {attack.name!r} needs {needed.name.lower()}, but the victim shows "
+                    f"{self.threat.access.name.lower()}. Attacks that fit: {', '.join(fitting) or 'none'}."
+                )
+
+    def victim(self, name: str) -> Victim:
+        """The victim of that name."""
+        return next(v for v in self.victims if v.name == name)
+
+    def setting(self) -> dict[str, Any]:
+        """The part of a record's identity that all records of a run share."""
+        data = self.dataset
+        return {
+            "data": {
+                "name": data.name,
+                "digest": data.digest,
+                "splits": {s.name: s.digest for s in (data.train, data.attacker, data.validation, data.evaluation)},
+                "sizes": dict(self.sizes),
+            },
+            "threat": self.threat.to_json(),
+            "budget": self.budget.to_json(),
+            "draws": self.draws,
+            "seed": self.seed,
+            "threads": self.threads,
+            "device": self.device,
+        }
+
+
+def _unique(kind: str, names: list[str]) -> list[str]:
+    if not names:
+        raise BadParameter(f"no {kind}: give at least one.")
+    for name in names:
+        if names.count(name) > 1:
+            raise BadParameter(f"two {kind}s are called {name!r}; names must be unique.")
+    return names

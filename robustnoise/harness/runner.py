@@ -1,0 +1,195 @@
+"""Runs an experiment cell by cell: levels of independent work, in this process or in several, resumed from the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustnoise.errors import BadParameter
+from robustnoise.harness.bench import Bench, NotCached
+from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.provenance import provenance
+from robustnoise.protocols import Progress, Silent, TwoStage
+from robustnoise.records import Arm, EvaluationRecord
+from robustnoise.registry import registry
+from robustnoise.store import Cell, Store
+
+LEVELS = ("train", "substitute", "craft", "score", "agreement")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One cell to make: a stage, a victim and, but for training and clean scores, an attack."""
+
+    stage: str
+    victim: Victim
+    attack: Attack | None = None
+
+    @property
+    def label(self) -> str:
+        """For progress and plans."""
+        shared = self.attack is not None and self.attack.scope != "per-victim" and self.stage in ("substitute", "craft")
+        parts = [self.stage, *([] if shared else [self.victim.name]), *([self.attack.name] if self.attack else [])]
+        return " ".join(parts)
+
+    def run(self, bench: Bench) -> Cell:
+        """Make the cell, or find it."""
+        if self.stage == "train":
+            return bench.weights(self.victim)
+        if self.stage == "score":
+            return bench.score(self.victim, self.attack)
+        assert self.attack is not None  # noqa: S101 - tasks() makes no other
+        stage = {"substitute": bench.source, "craft": bench.images, "agreement": bench.agreement}[self.stage]
+        return stage(self.attack, self.victim)
+
+
+def tasks(experiment: Experiment) -> Iterator[list[Task]]:
+    """The work of an experiment, level by level; the tasks of one level don't need each other."""
+    victims, attacks = experiment.victims, experiment.attacks
+    pairs = [(v, a) for a in attacks for v in victims]
+    # What asks no oracle is the same for every victim: once, under the first one's name.
+    distinct = [(v, a) for v, a in pairs if a.scope == "per-victim" or v is victims[0]]
+    two_stage = [(v, a) for v, a in pairs if isinstance(a.attack, TwoStage)]
+    yield [Task("train", v) for v in victims if v.classifier is None]
+    yield [Task("substitute", v, a) for v, a in distinct if isinstance(a.attack, TwoStage)]
+    yield [Task("craft", v, a) for v, a in distinct]
+    yield [
+        *(Task("score", v) for v in victims),
+        *(Task("score", v, a) for v, a in pairs),
+        *(Task("agreement", v, a) for v, a in two_stage),
+    ]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A line of a plan: a stage with the number of its cells that are cached and missing."""
+
+    stage: str
+    cached: int
+    missing: int
+
+
+def plan(experiment: Experiment, store: Store) -> list[Planned]:
+    """What a run would find and what it would make. A cell whose inputs are not made yet counts as missing."""
+    bench = Bench(experiment, store, compute=False)
+    counts: dict[str, dict[str, bool]] = {stage: {} for stage in LEVELS}
+    for level in tasks(experiment):
+        for task in level:
+            try:
+                counts[task.stage][task.run(bench).key] = True
+            except NotCached:
+                counts[task.stage][task.label] = False
+    return [Planned(s, sum(c.values()), len(c) - sum(c.values())) for s, c in counts.items() if c]
+
+
+def run(
+    experiment: Experiment,
+    store: Store,
+    *,
+    progress: Progress | None = None,
+    jobs: int = 1,
+    memory_images: int = 1024,
+) -> list[EvaluationRecord]:
+    """Make every missing cell, then assemble the records: one per victim and attack.
+
+    Args:
+        experiment: what to measure.
+        store: where cells are kept; a run that is killed goes on from there.
+        progress: where to report.
+        jobs: processes; 1 runs in this one. Records don't depend on it.
+        memory_images: images held as float32 at a time; records don't depend on it.
+    """
+    if jobs < 1:
+        raise BadParameter(f"jobs = {jobs}: expected at least 1.")
+    if memory_images < 1:
+        raise BadParameter(f"memory_images = {memory_images}: expected at least 1.")
+    progress = progress or Silent()
+    started = time.time()
+    bench = Bench(experiment, store, progress, memory_images=memory_images)
+    if jobs == 1:
+        for level in tasks(experiment):
+            for task in level:
+                task.run(bench)
+    else:
+        _run_parallel(experiment, store, progress, jobs, memory_images)
+    return _records(bench, time.time() - started)
+
+
+def _run_parallel(experiment: Experiment, store: Store, progress: Progress, jobs: int, memory_images: int) -> None:
+    from joblib import Parallel, delayed
+
+    looker = Bench(experiment, store, compute=False)
+    for level in tasks(experiment):
+        missing: dict[str, Task] = {}
+        for task in level:
+            try:
+                task.run(looker)
+            except NotCached:
+                missing.setdefault(_work_id(task), task)
+        if not missing:
+            continue
+        meter = progress.start(f"{len(missing)} cells: {', '.join(dict.fromkeys(t.stage for t in missing.values()))}", len(missing))
+        calls = (delayed(_work)(experiment, store.root, task, memory_images) for task in missing.values())
+        for _ in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
+            meter.advance()
+
+
+def _work_id(task: Task) -> str:
+    """Tasks that make the same cell must not run side by side; victims share trainings, attacks share substitutes."""
+    from robustnoise.compose import split_stages
+    from robustnoise.registry import spec_of
+
+    if task.stage == "train":
+        assert task.victim.model is not None  # noqa: S101 - tasks() makes no other
+        return spec_of(split_stages(task.victim.defense)[0]).digest() + spec_of(task.victim.model).digest()
+    if task.stage == "substitute" and task.attack is not None and isinstance(task.attack.attack, TwoStage):
+        own = task.victim.name if task.attack.scope == "per-victim" else ""
+        return spec_of(task.attack.attack.substitute).digest() + own
+    return task.label
+
+
+def _work(experiment: Experiment, root: Path, task: Task, memory_images: int) -> None:
+    for path in experiment.plugin_files:
+        registry().add_file(path)
+    task.run(Bench(experiment, Store(root), memory_images=memory_images))
+
+
+def _records(bench: Bench, seconds: float) -> list[EvaluationRecord]:
+    experiment = bench.experiment
+    setting = experiment.setting()
+    origin = provenance(seconds)
+    arms = {(v.name, a.name): _arm(bench, v, a) for v in experiment.victims for a in experiment.attacks}
+    records = []
+    for victim in experiment.victims:
+        undefended = experiment.undefended if experiment.undefended != victim.name else None
+        for attack in experiment.attacks:
+            records.append(
+                EvaluationRecord(
+                    setting=setting,
+                    attack=attack.identity(),
+                    victim=arms[victim.name, attack.name],
+                    reference=arms[victim.reference, attack.name] if victim.reference else None,
+                    undefended=arms[undefended, attack.name] if undefended else None,
+                    outside=bench.outside(attack, victim),
+                    provenance=origin,
+                )
+            )
+    return records
+
+
+def _arm(bench: Bench, victim: Victim, attack: Attack) -> Arm:
+    classifier = bench.classifier(victim)
+    agreement = None
+    if isinstance(attack.attack, TwoStage):
+        agreement = bench.agreement(attack, victim).facts["agreement"]
+    return Arm(
+        victim=victim.identity(classifier.digest),
+        stochastic=classifier.stochastic,
+        passes=classifier.passes,
+        clean=bench.tally(victim, None),
+        adversarial=bench.tally(victim, attack),
+        queries=bench.images(attack, victim).facts["queries"],
+        agreement=agreement,
+    )

@@ -1,0 +1,145 @@
+"""The classifier around a torch module, and the base of classifiers that wrap another."""
+
+from __future__ import annotations
+
+import hashlib
+import torch
+from torch import Tensor, nn
+
+from robustnoise.protocols import Answer, Classifier, Model, Modular, require_differentiable, require_modular
+from robustnoise.registry import spec_of
+from robustnoise.seeds import SeedStream
+from robustnoise.spec import Plugin, digest_of
+
+
+class TorchClassifier:
+    """A deterministic classifier from a module of logits.
+
+    The module is put into eval mode and its parameters are frozen; to train, copy it first.
+
+    Args:
+        module: (n, C, H, W) float32 in [0, 1] to (n, num_classes) logits, normalisation inside.
+        input_shape: (C, H, W).
+        num_classes: at least 2.
+        architecture: the plugin that builds the module, so that it can be stored and rebuilt; None for a module of
+            the user's own.
+    """
+
+    stochastic = False
+    passes = 1
+
+    def __init__(
+        self, module: nn.Module, input_shape: tuple[int, int, int], num_classes: int, architecture: Model | None = None
+    ) -> None:
+        self.module = module.eval().requires_grad_(False)
+        self.input_shape = input_shape
+        self.num_classes = num_classes
+        self.architecture = architecture
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((p.device for p in self.module.parameters()), torch.device("cpu"))
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the architecture (or the module's printed structure) and every weight and buffer."""
+        hasher = hashlib.sha256()
+        structure = spec_of(self.architecture).canonical() if self.architecture else repr(self.module)
+        hasher.update(digest_of([structure, list(self.input_shape), self.num_classes]).encode())
+        for name, tensor in sorted(self.module.state_dict().items()):
+            plain = tensor.detach().cpu().contiguous()
+            hasher.update(digest_of([name, str(plain.dtype), list(plain.shape)]).encode())
+            hasher.update(plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
+        return hasher.hexdigest()
+
+    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:  # noqa: ARG002 - the protocol's signature
+        """See `robustnoise.protocols.Differentiable.logits`."""
+        out: Tensor = self.module(x.to(self.device))
+        return out
+
+    def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
+        """See `robustnoise.protocols.Classifier.predict`."""
+        with torch.inference_mode():
+            return answer_from_logits(self.logits(x, noise=noise))
+
+
+def answer_from_logits(logits: Tensor) -> Answer:
+    """Labels, probabilities and logits."""
+    return Answer(logits.argmax(1), logits.softmax(1), logits)
+
+
+class Wrapper:
+    """Base of a classifier that changes how another is asked or what it answers.
+
+    A subclass implements `predict`. Its digest is that of the inner classifier, of the defense, and of whatever else
+    the subclass hands over as `state`.
+
+    Args:
+        inner: the wrapped classifier.
+        defense: the plugin that wraps it.
+        stochastic: the answers are random even where the inner ones aren't.
+        state: further JSON that decides the answers, such as a calibration.
+    """
+
+    def __init__(self, inner: Classifier, defense: Plugin, *, stochastic: bool, state: object = None) -> None:
+        self.inner = inner
+        self.input_shape = inner.input_shape
+        self.num_classes = inner.num_classes
+        self.stochastic = stochastic or inner.stochastic
+        self.passes = inner.passes
+        self.digest = digest_of([inner.digest, spec_of(defense).to_json(), state])
+
+    def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
+        """See `robustnoise.protocols.Classifier.predict`."""
+        raise NotImplementedError
+
+
+class InputWrapper(Wrapper):
+    """Base of a wrapper that changes the image and passes it on: a subclass implements `change`.
+
+    Logits and module are those of the inner classifier, and raise `MissingCapability` where it has none.
+    """
+
+    def change(self, x: Tensor, noise: SeedStream) -> Tensor:
+        """The image that the inner classifier sees, float32 (n, C, H, W)."""
+        raise NotImplementedError
+
+    def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
+        """See `robustnoise.protocols.Classifier.predict`."""
+        with torch.inference_mode():
+            return self.inner.predict(self.change(x, noise), noise=noise.child("inner"))
+
+    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
+        """See `robustnoise.protocols.Differentiable.logits`."""
+        inner = require_differentiable(self.inner, "an attack")
+        return inner.logits(self.change(x, noise), noise=noise.child("inner"))
+
+    @property
+    def module(self) -> nn.Module:
+        """The bare network inside."""
+        return require_modular(self.inner, "a defense inside the network").module
+
+
+class LayerWrapper(Wrapper):
+    """Base of a wrapper that acts inside the network: a subclass implements `logits`."""
+
+    inner: Modular
+
+    def __init__(self, inner: Classifier, defense: Plugin, *, stochastic: bool, state: object = None) -> None:
+        super().__init__(inner, defense, stochastic=stochastic, state=state)
+        self.inner = require_modular(inner, type(defense).__name__)
+
+    @property
+    def module(self) -> nn.Module:
+        """The bare network inside."""
+        return self.inner.module
+
+    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
+        """See `robustnoise.protocols.Differentiable.logits`."""
+        raise NotImplementedError
+
+    def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
+        """See `robustnoise.protocols.Classifier.predict`."""
+        with torch.inference_mode():
+            return answer_from_logits(self.logits(x, noise=noise))

@@ -1,0 +1,87 @@
+"""Classifiers as safetensors files: weights and the architecture that takes them; no pickle."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from robustnoise import registry
+from robustnoise.errors import BadData, BadParameter
+from robustnoise.models.classifier import TorchClassifier
+from robustnoise.registry import spec_of
+from robustnoise.store import atomic_write
+
+FORMAT = "robustnoise-classifier-1"
+
+
+def classifier_bytes(classifier: TorchClassifier) -> bytes:
+    """The file's content; the same weights give the same bytes.
+
+    Raises:
+        BadParameter: the architecture is not a registered one, so the file could not be read back.
+    """
+    if classifier.architecture is None:
+        raise BadParameter("a classifier without a registered architecture can't be stored; build it from a Model plugin.")
+    header = {
+        "architecture": spec_of(classifier.architecture).to_json(),
+        "input_shape": list(classifier.input_shape),
+        "num_classes": classifier.num_classes,
+    }
+    tensors = {k: v.detach().cpu().contiguous() for k, v in classifier.module.state_dict().items()}
+    return save(tensors, metadata={"format": FORMAT, "classifier": json.dumps(header, sort_keys=True)})
+
+
+def save_classifier(classifier: TorchClassifier, path: str | Path) -> None:
+    """Write `classifier` to `path`, whole or not at all."""
+    atomic_write(Path(path), classifier_bytes(classifier))
+
+
+def load_classifier(path: str | Path) -> TorchClassifier:
+    """Read a file of `save_classifier`.
+
+    Raises:
+        BadData: it is absent, damaged, of another format, or its weights don't fit its architecture.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise BadData(f"{path}: {error.strerror}. Expected a file of save_classifier.") from None
+    try:
+        return classifier_from_bytes(content)
+    except BadData as error:
+        raise BadData(f"{path}: {error}") from None
+
+
+def classifier_from_bytes(content: bytes) -> TorchClassifier:
+    """The inverse of `classifier_bytes`.
+
+    Raises:
+        BadData: damaged, of another format, or the weights don't fit the architecture.
+    """
+    try:
+        tensors = load(content)
+        # safetensors gives metadata for files alone; the header is 8 bytes of length and that much JSON.
+        (length,) = struct.unpack("<Q", content[:8])
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        if metadata.get("format") != FORMAT:
+            raise BadData(f"format {metadata.get('format')!r}; expected {FORMAT!r}, as save_classifier writes it.")
+        header = json.loads(metadata["classifier"])
+        architecture = registry.from_json(header["architecture"])
+        channels, height, width = (int(n) for n in header["input_shape"])
+        shape, classes = (channels, height, width), int(header["num_classes"])
+        with torch.device("meta"):
+            module = architecture.build(shape, classes)
+        module = module.to_empty(device="cpu")
+        module.load_state_dict(tensors)
+    except BadData:
+        raise
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise BadData(f"not a classifier of robustnoise: {error}.") from None
+    if not all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point()):
+        raise BadData("the weights hold NaN or infinite values.")
+    return TorchClassifier(module, shape, classes, architecture)

@@ -1,0 +1,88 @@
+"""The reference architectures. Inputs are (n, C, H, W) in [0, 1]; outputs are logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from robustnoise.errors import BadData
+from robustnoise.protocols import Model
+
+
+@dataclass(frozen=True)
+class SmallCNN(Model):
+    """Two strided 4x4 convolutions and two linear layers; 0.6 million multiplications an image at 28x28 and width 16."""
+
+    reference = "Wong, Rice, Kolter 2020, arXiv 2001.03994, the MNIST network"
+
+    width: Annotated[int, Field(ge=1, le=1024, description="channels of the first convolution; the second has twice")] = 16
+    hidden: Annotated[int, Field(ge=1, le=65536, description="units of the hidden linear layer")] = 100
+
+    def build(self, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """See `Model.build`; height and width of at least 4."""
+        channels, height, width = input_shape
+        _need_size(self, input_shape, 4)
+        return nn.Sequential(
+            nn.Conv2d(channels, self.width, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(self.width, 2 * self.width, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(2 * self.width * (height // 4) * (width // 4), self.hidden),
+            nn.ReLU(),
+            nn.Linear(self.hidden, num_classes),
+        )
+
+
+@dataclass(frozen=True)
+class MadryMNIST(Model):
+    """The network of the MNIST challenge: 5x5 convolutions of 32 and 64 channels with max pooling, then 1,024 units."""
+
+    reference = "Madry et al. 2018, arXiv 1706.06083, section 4; github.com/MadryLab/mnist_challenge"
+
+    def build(self, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """See `Model.build`; height and width of at least 4."""
+        channels, height, width = input_shape
+        _need_size(self, input_shape, 4)
+        return nn.Sequential(
+            nn.Conv2d(channels, 32, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(64 * (height // 4) * (width // 4), 1024),
+            nn.ReLU(),
+            nn.Linear(1024, num_classes),
+        )
+
+
+@dataclass(frozen=True)
+class MLP(Model):
+    """Two hidden layers on the flattened image."""
+
+    hidden: Annotated[int, Field(ge=1, le=65536, description="units of each hidden layer")] = 200
+
+    def build(self, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """See `Model.build`."""
+        channels, height, width = input_shape
+        return nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(channels * height * width, self.hidden),
+            nn.ReLU(),
+            nn.Linear(self.hidden, self.hidden),
+            nn.ReLU(),
+            nn.Linear(self.hidden, num_classes),
+        )
+
+
+def _need_size(model: Model, input_shape: tuple[int, int, int], least: int) -> None:
+    if min(input_shape[1:]) < least:
+        raise BadData(
+            f"{type(model).__name__} can't take images of shape {input_shape}: height and width must be at least {least}. "
+            "Use mlp."
+        )

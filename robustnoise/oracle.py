@@ -1,0 +1,112 @@
+"""The counted door between an attack and the victim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from robustnoise.blocks import predict_blocks
+from robustnoise.errors import BadData, BadParameter, BudgetExceeded
+from robustnoise.protocols import Answer, Classifier
+from robustnoise.seeds import SeedStream
+from robustnoise.threat import Access, ThreatModel
+
+
+class CountingOracle:
+    """Answers queries up to a budget and no more than the access level shows.
+
+    One query is one row. A call is charged, per image and in total, before the victim is asked; a call that would go
+    over is refused whole and charged nothing. The victim's noise is a function of (stream, number of the call, block).
+
+    Args:
+        victim: the whole defended stack.
+        threat: its `access` decides what is answered.
+        noise: the stream of the victim's draws; the attack never sees it.
+        per_image: rows per id; None is no limit.
+        total: rows in all; None is no limit.
+    """
+
+    def __init__(
+        self,
+        victim: Classifier,
+        threat: ThreatModel,
+        noise: SeedStream,
+        *,
+        per_image: int | None = None,
+        total: int | None = None,
+    ) -> None:
+        if threat.access is Access.GRADIENTS:
+            raise BadParameter("access = gradients: an oracle answers labels, scores or logits; gradients are for audits.")
+        self._victim = victim
+        self._noise = noise
+        self._per_image = per_image
+        self._total = total
+        self._calls = 0
+        self._spent = 0
+        self._counts: dict[int, int] = {}
+        self.threat = threat
+        self.num_classes = victim.num_classes
+        self.input_shape = victim.input_shape
+
+    @property
+    def spent(self) -> int:
+        """Rows answered so far."""
+        return self._spent
+
+    @property
+    def remaining(self) -> int | None:
+        """Rows left of the total; None without a limit."""
+        return None if self._total is None else self._total - self._spent
+
+    @property
+    def counts(self) -> Mapping[int, int]:
+        """Rows answered per id."""
+        return dict(self._counts)
+
+    def query(self, x: Tensor, ids: Tensor) -> Answer:
+        """Answer n rows.
+
+        Args:
+            x: (n, C, H, W) float32 in [0, 1].
+            ids: (n,) int64, the image that each row stands for; a synthetic row carries its parent's.
+
+        Raises:
+            BudgetExceeded: an image or the total would go over; nothing is answered or charged.
+            BadData: x is not a finite batch of images in [0, 1], or ids don't match it.
+        """
+        self._check(x, ids)
+        new: dict[int, int] = {}
+        for i in ids.tolist():
+            new[i] = new.get(i, 0) + 1
+        if self._total is not None and self._spent + len(x) > self._total:
+            raise BudgetExceeded(f"{len(x)} queries refused: {self._spent} of {self._total} in total are spent.")
+        if self._per_image is not None:
+            for i, more in new.items():
+                spent = self._counts.get(i, 0)
+                if spent + more > self._per_image:
+                    raise BudgetExceeded(
+                        f"image {i}: {more} queries refused: {spent} of {self._per_image} for one image are spent."
+                    )
+        for i, more in new.items():
+            self._counts[i] = self._counts.get(i, 0) + more
+        self._spent += len(x)
+        self._calls += 1
+        full = predict_blocks(self._victim, x.detach(), self._noise.child("call", self._calls))
+        access = self.threat.access
+        return Answer(
+            full.labels,
+            full.scores if access >= Access.SCORES else None,
+            full.logits if access >= Access.LOGITS else None,
+        )
+
+    def _check(self, x: Tensor, ids: Tensor) -> None:
+        if x.dtype != torch.float32 or x.dim() != 4 or tuple(x.shape[1:]) != tuple(self.input_shape):
+            raise BadData(
+                f"a query of {x.dtype} {tuple(x.shape)}: expected float32 (n, {', '.join(map(str, self.input_shape))})."
+            )
+        if ids.shape != (len(x),):
+            raise BadData(f"{len(x)} images with ids of shape {tuple(ids.shape)}: expected one id per image.")
+        if not bool(((x >= 0) & (x <= 1)).all()):  # False for NaN as well
+            raise BadData("a query holds pixels that are NaN or outside [0, 1]; clip images before asking.")

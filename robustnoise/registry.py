@@ -1,0 +1,352 @@
+"""Names to classes: entry points of installed packages, and one-file plugins given on the command line.
+
+A package registers one entry point in the group ``robustnoise.plugins`` that points at a table ``name ->
+"module:Class"``. Nothing is imported before it is asked for; a package that fails to import stays listed as broken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import math
+import sys
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from robustnoise.compose import Defense, Stack, compose
+from robustnoise.errors import BadParameter, BadSpec, BrokenPlugin, DuplicatePlugin, UnknownPlugin, did_you_mean
+from robustnoise.protocols import BlackBoxAttack, Crafter, Model, Substitute
+from robustnoise.spec import (
+    Call,
+    Pipe,
+    Plugin,
+    Scalar,
+    Spec,
+    article,
+    child_type,
+    field_types,
+    parameter_names,
+    parse_text,
+    positional_fields,
+)
+
+GROUP = "robustnoise.plugins"
+KINDS: dict[str, type[Plugin]] = {
+    "defense": Defense,
+    "attack": BlackBoxAttack,
+    "crafter": Crafter,
+    "substitute": Substitute,
+    "model": Model,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One registered name.
+
+    Args:
+        name: as users type it.
+        target: ``"module:Class"``.
+        origin: distribution and version, or the path of a one-file plugin.
+        code: sha256 of a one-file plugin; None for an installed one.
+    """
+
+    name: str
+    target: str
+    origin: str
+    code: str | None = None
+
+    def load(self) -> type[Plugin]:
+        """Import the class.
+
+        Raises:
+            BrokenPlugin: the import fails, or the target is no plugin.
+        """
+        module, _, attribute = self.target.partition(":")
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            # A third party's module may raise anything while it is imported; the cause is kept and named.
+            raise BrokenPlugin(
+                f"plugin {self.name!r} of {self.origin} can't be imported ({self.target}): "
+                f"{type(error).__name__}: {error}."
+            ) from error
+        if not (isinstance(found, type) and issubclass(found, Plugin) and dataclasses.is_dataclass(found)):
+            raise BrokenPlugin(f"plugin {self.name!r} of {self.origin}: {self.target} is no dataclass based on Plugin.")
+        return found
+
+
+class Registry:
+    """All known plugins of a process."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self.broken: dict[str, str] = {}
+        """Packages whose table can't be read, with the cause."""
+
+    def add(self, prefix: str, table: Mapping[str, str], origin: str, code: str | None = None) -> None:
+        """Register a table.
+
+        Raises:
+            DuplicatePlugin: a name is already taken.
+        """
+        for bare, target in table.items():
+            name = f"{prefix}/{bare}" if prefix else bare
+            known = self._entries.get(name)
+            if known is not None and known.target == target and known.code == code:
+                continue
+            if known is not None:
+                raise DuplicatePlugin(
+                    f"the name {name!r} is registered twice: by {known.origin} ({known.target}) and by {origin} ({target})."
+                )
+            self._entries[name] = Entry(name, target, origin, code)
+
+    def add_file(self, path: Path) -> None:
+        """Register a one-file plugin, which defines ``PLUGINS = {name: "Class"}``; its names start with the file's.
+
+        Raises:
+            BrokenPlugin: the file is absent, fails to import, or has no such table.
+        """
+        try:
+            code = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise BrokenPlugin(f"plugin file {path}: {error.strerror}. Give the path of a Python file.") from None
+        # The hash in the module's name keeps two files of one name apart, and two versions of one file.
+        module_name = f"robustnoise_file_{path.stem}_{code[:12]}"
+        if module_name not in sys.modules:
+            module_spec = importlib.util.spec_from_file_location(module_name, path)
+            if module_spec is None or module_spec.loader is None:
+                raise BrokenPlugin(f"plugin file {path}: not a Python file.")
+            module = importlib.util.module_from_spec(module_spec)
+            sys.modules[module_name] = module
+            try:
+                module_spec.loader.exec_module(module)
+            except Exception as error:
+                del sys.modules[module_name]
+                raise BrokenPlugin(f"plugin file {path}: {type(error).__name__}: {error}.") from error
+        table = getattr(sys.modules[module_name], "PLUGINS", None)
+        if not isinstance(table, dict):
+            raise BrokenPlugin(f'plugin file {path}: defines no table PLUGINS = {{"name": "Class"}}.')
+        self.add(path.stem, {name: f"{module_name}:{cls}" for name, cls in table.items()}, str(path.name), code)
+
+    def add_entry_point(self, point: EntryPoint) -> None:
+        """Register an installed package; one that fails is kept in `broken`."""
+        dist = point.dist
+        origin = f"{dist.name} {dist.version}" if dist else point.value
+        try:
+            table = point.load()
+        except Exception as error:  # a third party's import may raise anything
+            self.broken[point.name] = f"{origin}: {type(error).__name__}: {error}"
+            return
+        self.add("" if dist and dist.name == "robustnoise" else point.name, table, origin)
+
+    def entries(self) -> list[Entry]:
+        """Every registered name, sorted."""
+        return [self._entries[name] for name in sorted(self._entries)]
+
+    def find(self, name: str, kind: str | None = None) -> type[Plugin]:
+        """The class registered as `name`.
+
+        Raises:
+            UnknownPlugin: with the nearest name and how many there are.
+            BadSpec: it is of another kind.
+            BrokenPlugin: it can't be imported.
+        """
+        entry = self._entries.get(name)
+        if entry is None:
+            names = [e.name for e in self.entries() if kind is None or self._kind_of(e) == kind]
+            package = name.split("/")[0]
+            cause = f" Package {package!r} is broken: {self.broken[package]}." if package in self.broken else ""
+            raise UnknownPlugin(
+                f"no {kind or 'plugin'} {name!r}.{did_you_mean(name, names)}{cause} "
+                f"'robustnoise plugins' lists all {len(names)}."
+            )
+        cls = entry.load()
+        if kind is not None and cls.kind != kind:
+            raise BadSpec(f"{name!r} is {article(cls.kind)} {cls.kind}, but {article(kind)} {kind} is expected here.")
+        return cls
+
+    @staticmethod
+    def _kind_of(entry: Entry) -> str | None:
+        try:
+            return entry.load().kind
+        except BrokenPlugin:
+            return None
+
+    def entry_of(self, cls: type[Plugin]) -> Entry | None:
+        """The entry that leads to `cls`, or None."""
+        target = f"{cls.__module__}:{cls.__qualname__}"
+        for entry in self._entries.values():
+            if entry.target == target:
+                return entry
+        for entry in self._entries.values():
+            # A table may name a package that re-exports the class.
+            if entry.target.endswith(f":{cls.__name__}") and self._kind_of(entry) and entry.load() is cls:
+                return entry
+        return None
+
+
+@functools.cache
+def registry() -> Registry:
+    """The registry of this process, filled from the installed packages."""
+    found = Registry()
+    for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
+        found.add_entry_point(point)
+    return found
+
+
+# --------------------------------------------------------------------------------------------------- specs from plugins
+
+
+def spec_of(plugin: Plugin) -> Spec:
+    """The identity of a configured plugin. A class that isn't registered is named by module and source code."""
+    if isinstance(plugin, Stack):
+        return Spec("defense", "stack", 1, {}, {str(i): spec_of(p) for i, p in enumerate(plugin.parts)})
+    cls = type(plugin)
+    name, code = _name_of(cls)
+    params: dict[str, Scalar] = {}
+    children: dict[str, Spec] = {}
+    for field in field_types(cls):
+        value = getattr(plugin, field)
+        if isinstance(value, Plugin):
+            children[field] = spec_of(value)
+        else:
+            params[field] = value
+    return Spec(cls.kind, name, cls.version, params, children, code)
+
+
+@functools.cache
+def _name_of(cls: type[Plugin]) -> tuple[str, str | None]:
+    entry = registry().entry_of(cls)
+    if entry is not None:
+        return entry.name, entry.code
+    try:
+        code = hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()
+    except (OSError, TypeError):
+        raise BadSpec(
+            f"{cls.__qualname__} is not registered and its source can't be read, so it has no identity. "
+            "Put it into a file with a PLUGINS table and load it with --plugin."
+        ) from None
+    return f"{cls.__module__}:{cls.__qualname__}", code
+
+
+def describe(plugin: Plugin) -> str:
+    """The text that builds `plugin`: its first parameter and those that aren't at their default: ``pgd(steps=40)``."""
+    if isinstance(plugin, Stack):
+        return " | ".join(describe(p) for p in plugin.parts)
+    shown = []
+    fields = {f.name: f for f in dataclasses.fields(plugin)}  # type: ignore[arg-type]
+    leading = positional_fields(type(plugin))[:1]
+    for name in parameter_names(type(plugin)):
+        f, value = fields[name], getattr(plugin, name)
+        if f.default is not dataclasses.MISSING:
+            default = f.default
+        elif f.default_factory is not dataclasses.MISSING:
+            default = f.default_factory()
+        else:
+            default = dataclasses.MISSING
+        if value != default or (name in leading and not isinstance(value, Plugin)):
+            shown.append(f"{f.name}={describe(value) if isinstance(value, Plugin) else format_value(value)}")
+    called = _name_of(type(plugin))[0]
+    return f"{called}({', '.join(shown)})" if shown else called
+
+
+def format_value(value: Scalar) -> str:
+    """A parameter as the grammar reads it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return "inf" if math.isinf(value) else f"{value:.12g}"
+    return f'"{value}"' if isinstance(value, str) and not value.replace("-", "").replace("_", "").isalnum() else str(value)
+
+
+# --------------------------------------------------------------------------------------------------- plugins from specs
+
+
+def create(kind: str, name: str, **params: Any) -> Any:
+    """The plugin `name` of `kind` with `params`; children may be plugins, texts or parsed trees.
+
+    Raises:
+        UnknownPlugin, BadSpec, BadParameter, BrokenPlugin.
+    """
+    return _build(Call(name, (), params), kind)
+
+
+def build(value: str | Mapping[str, Any], kind: str) -> Any:
+    """A plugin from a text (``"pgd(steps=10)"``) or a table (``{name = "pgd", steps = 10}``).
+
+    Raises:
+        UnknownPlugin, BadSpec, BadParameter, BrokenPlugin.
+    """
+    if isinstance(value, str):
+        return _build(parse_text(value), kind)
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        raise BadSpec(f"{value!r}: expected a text such as 'pgd(steps=10)' or a table with a name.")
+    params = {k: v for k, v in value.items() if k != "name"}
+    return _build(Call(value["name"], (), params), kind)
+
+
+def from_json(plain: Mapping[str, Any]) -> Any:
+    """The inverse of ``spec_of(plugin).to_json()``.
+
+    Raises:
+        BadSpec: the installed plugin has another version than the recorded one.
+    """
+    if plain["name"] == "stack":
+        children = plain["children"]
+        return compose(*(from_json(children[str(i)]) for i in range(len(children))))
+    cls = registry().find(plain["name"], plain["kind"])
+    if cls.version != plain["version"]:
+        raise BadSpec(f"{plain['name']!r} was recorded at version {plain['version']}; installed is {cls.version}.")
+    params = {k: math.inf if v == "inf" else -math.inf if v == "-inf" else v for k, v in plain["params"].items()}
+    return cls(**params, **{k: from_json(v) for k, v in plain["children"].items()})
+
+
+def _build(tree: Call | Pipe, kind: str) -> Any:
+    if isinstance(tree, Pipe):
+        if kind != "defense":
+            raise BadSpec(f"'|' composes defenses; {article(kind)} {kind} is expected here.")
+        return compose(*(_build(stage, kind) for stage in tree.stages))
+    cls = registry().find(tree.name, kind)
+    names, positional = parameter_names(cls), positional_fields(cls)
+    if len(tree.args) > len(positional):
+        raise BadParameter(
+            f"{tree.name}: {len(tree.args)} values given by position, but it takes {len(positional)} "
+            f"({', '.join(positional) or 'none'}). Name the others: {', '.join(names)}."
+        )
+    params = dict(zip(positional, tree.args, strict=False))
+    for key, value in tree.kwargs.items():
+        if key not in names:
+            raise BadParameter(
+                f"{tree.name}: unknown parameter {key!r}.{did_you_mean(key, names)} It has: {', '.join(names) or 'none'}."
+            )
+        if key in params:
+            raise BadParameter(f"{tree.name}: {key!r} is given twice, by position and by name.")
+        params[key] = value
+    missing = [
+        f.name
+        for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if f.name not in params and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise BadParameter(f"{tree.name}: {', '.join(map(repr, missing))} must be given.")
+    return cls(**{name: _value(cls, name, value) for name, value in params.items()})
+
+
+def _value(cls: type[Plugin], field: str, value: Any) -> Any:
+    child = child_type(cls, field)
+    if child is not None:
+        if isinstance(value, Call | Pipe):
+            return _build(value, child.kind)
+        return build(value, child.kind) if isinstance(value, str | Mapping) else value
+    if isinstance(value, Call) and not value.args and not value.kwargs:
+        return value.name  # a bare word is a text
+    if isinstance(value, Call | Pipe):
+        raise BadParameter(f"{cls.__name__}: {field} takes no plugin.")
+    return value

@@ -1,0 +1,222 @@
+"""The store: content-addressed files, written whole or not at all, re-hashed at every read.
+
+``objects/<sha256>`` holds bytes under their own hash. ``cells/<stage>/<key>.json`` says which objects a piece of work
+produced; its key is the digest of the stage, the identity version and the digests of all its inputs, so a finished cell
+is found again by what it was made from. ``partial/`` holds training checkpoints. Arrays are npz without pickle, weights
+safetensors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import secrets
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustnoise.errors import CorruptArtifact, StoreError
+from robustnoise.spec import canonical_json, digest_of
+
+IDENTITY = 1
+"""Rises when the same inputs give other outputs; part of every key."""
+CELL_SCHEMA = 1
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """The one function that writes files: to a temporary file, synced, renamed, and the folder synced.
+
+    Raises:
+        StoreError: disk full, folder read-only, ...; the old file, if any, is untouched and nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"can't write {path}: {error.strerror or error}. Finished work is kept; free space or choose another folder "
+            "(--output for results, ROBUSTNOISE_CACHE for the cache), then run the same command again."
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def pack_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
+    """npz bytes, the same for the same arrays (no time stamps)."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(arrays):
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asarray(arrays[name], order="C"), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), member.getvalue())
+    return buffer.getvalue()
+
+
+def unpack_arrays(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
+    """The inverse of `pack_arrays`."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A finished piece of work.
+
+    Args:
+        stage: ``"train"``, ``"substitute"``, ``"craft"`` or ``"score"``.
+        key: the digest of its inputs.
+        inputs: what it was made from, JSON.
+        outputs: name to sha256 of an object.
+        facts: small JSON results.
+    """
+
+    stage: str
+    key: str
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, str]
+    facts: Mapping[str, Any]
+
+
+def cell_key(stage: str, inputs: Mapping[str, Any]) -> str:
+    """The key of a cell: a digest over stage, identity version and inputs."""
+    return digest_of({"stage": stage, "identity": IDENTITY, "inputs": inputs})
+
+
+class Store:
+    """A folder of finished work, safe for several processes at once.
+
+    Args:
+        root: made at the first write.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def object_path(self, sha256: str) -> Path:
+        """Where the object of that hash lies."""
+        return self.root / "objects" / sha256[:2] / sha256
+
+    def cell_path(self, stage: str, key: str) -> Path:
+        """Where the record of that cell lies."""
+        return self.root / "cells" / stage / f"{key}.json"
+
+    def partial_path(self, key: str) -> Path:
+        """Where a training of that key keeps its checkpoint."""
+        return self.root / "partial" / f"{key}.safetensors"
+
+    def put(
+        self, stage: str, inputs: Mapping[str, Any], outputs: Mapping[str, bytes], facts: Mapping[str, Any] | None = None
+    ) -> Cell:
+        """Keep a finished piece of work. The record is written last, so a cell is there whole or not at all."""
+        hashes = {}
+        for name, content in outputs.items():
+            sha256 = hashlib.sha256(content).hexdigest()
+            hashes[name] = sha256
+            path = self.object_path(sha256)
+            if not path.exists():
+                atomic_write(path, content)
+        cell = Cell(stage, cell_key(stage, inputs), inputs, hashes, facts or {})
+        body = {"schema": CELL_SCHEMA, "stage": stage, "key": cell.key, "inputs": inputs, "outputs": hashes}
+        body["facts"] = dict(cell.facts)
+        body["sha256"] = digest_of(body)
+        atomic_write(self.cell_path(stage, cell.key), canonical_json(body).encode())
+        return cell
+
+    def get(self, stage: str, inputs: Mapping[str, Any]) -> Cell | None:
+        """The finished cell of those inputs, or None.
+
+        Raises:
+            CorruptArtifact: its record is damaged.
+        """
+        path = self.cell_path(stage, cell_key(stage, inputs))
+        return self.read_cell(path) if path.exists() else None
+
+    def read_cell(self, path: Path) -> Cell:
+        """The cell recorded in `path`.
+
+        Raises:
+            CorruptArtifact: the record is not what was written.
+        """
+        try:
+            body = json.loads(path.read_bytes())
+            claimed = body.pop("sha256")
+            if digest_of(body) != claimed:
+                raise ValueError("its content doesn't match its hash")
+            if body["schema"] != CELL_SCHEMA:
+                raise ValueError(f"schema {body['schema']} is not {CELL_SCHEMA}")
+            return Cell(body["stage"], body["key"], body["inputs"], body["outputs"], body["facts"])
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise _corrupt(path, error) from None
+
+    def read(self, cell: Cell, name: str) -> bytes:
+        """The content of an output.
+
+        Raises:
+            CorruptArtifact: the object is absent or changed.
+        """
+        path = self.object_path(cell.outputs[name])
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise _corrupt(path, error) from None
+        if hashlib.sha256(content).hexdigest() != cell.outputs[name]:
+            raise _corrupt(path, "its content doesn't match its hash")
+        return content
+
+    def cells(self) -> Iterator[Path]:
+        """The records of all finished cells, sorted."""
+        yield from sorted((self.root / "cells").glob("*/*.json"))
+
+    def damaged(self) -> Iterator[tuple[Path, Cell | None, str]]:
+        """Every record that can't be used: (its path, the cell where readable, the reason)."""
+        for path in self.cells():
+            try:
+                cell = self.read_cell(path)
+            except CorruptArtifact as error:
+                yield path, None, str(error)
+                continue
+            for name in cell.outputs:
+                try:
+                    self.read(cell, name)
+                except CorruptArtifact as error:
+                    yield path, cell, str(error)
+                    break
+
+    def leftovers(self) -> Iterator[Path]:
+        """Files that no finished cell refers to: unreferenced objects, temporary files of killed writers."""
+        used = set()
+        for path in self.cells():
+            with contextlib.suppress(CorruptArtifact):
+                used.update(self.read_cell(path).outputs.values())
+        yield from (p for p in sorted(self.root.glob("objects/*/*")) if p.name not in used)
+        yield from (p for p in sorted(self.root.glob("**/.*.tmp")) if p.parent.name and p.name not in used)
+
+
+def _corrupt(path: Path, reason: object) -> CorruptArtifact:
+    return CorruptArtifact(
+        f"{path}: {reason}. Nothing is recomputed silently; 'robustnoise cache repair' removes what is damaged, "
+        "and the next run makes it again."
+    )
