@@ -76,7 +76,7 @@ class Schedule:
     learning_rate: float
     batch_size: int
     shift: int = 0
-    warmup: float = 0.3
+    warmup: float = 0.2
 
     def rate(self, progress: float) -> float:
         """The learning rate when `progress` (0 to 1) of the steps are done."""

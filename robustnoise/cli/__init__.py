@@ -1,1 +1,34 @@
-def main() -> None: ...
+"""The command line: thin subcommands; our own errors print one line and exit with 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Entry point of the ``robustnoise`` command."""
+    # Idle OpenMP threads would spin and slow down whatever else runs here; must be set before torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    from robustnoise.cli.app import app
+    from robustnoise.errors import RobustnoiseError
+
+    try:
+        app(standalone_mode=False)
+    except RobustnoiseError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nStopped. What was finished is kept: run the same command again to go on.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe went away; python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        exit_code = getattr(error, "exit_code", None)
+        if exit_code is None or not hasattr(error, "format_message"):
+            raise
+        # A usage error of the command line itself: typer's own wording.
+        print(f"Usage: {error.format_message()} 'robustnoise --help' explains.", file=sys.stderr)
+        sys.exit(2)

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from robustnoise.blocks import BLOCK
 from robustnoise.compose import Defense, split_stages
 from robustnoise.data import Dataset
 from robustnoise.errors import BadParameter, did_you_mean
 from robustnoise.protocols import BlackBoxAttack, Classifier, Model
 from robustnoise.registry import describe, spec_of
+from robustnoise.store import IDENTITY
 from robustnoise.threat import Access, Budget, ThreatModel
 
 
@@ -146,6 +148,8 @@ class Experiment:
             "threat": self.threat.to_json(),
             "budget": self.budget.to_json(),
             "draws": self.draws,
+            "block": BLOCK,
+            "identity": IDENTITY,
             "seed": self.seed,
             "threads": self.threads,
             "device": self.device,

@@ -46,6 +46,7 @@ class JacobianSubstitute(Substitute):
     epochs: Annotated[int, Field(ge=1, le=10_000, description="epochs of training in each round")] = 10
     learning_rate: Annotated[Number, Field(gt=0, le=1, description="peak learning rate, Adam")] = 0.003
     batch_size: Annotated[int, Field(ge=1, le=65536, description="images a step")] = 100
+    shift: Annotated[int, Field(ge=0, le=32, description="random translation while training, pixels")] = 0
     model: Model = field(default_factory=lambda: create("model", "small-cnn"))
 
     def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
@@ -56,11 +57,13 @@ class JacobianSubstitute(Substitute):
         seed = seed_data.take(min(self.seed_images, len(seed_data)))
         x, ids = _affordable(oracle, torch.from_numpy(seed.floats()), to_tensor(seed.ids))
         y = oracle.query(x, ids).labels
-        schedule = Schedule(self.epochs, self.learning_rate, self.batch_size)
-        source = create_model(self.model, oracle.input_shape, oracle.num_classes, seed=ctx.seeds.child("weights"))
+        schedule = Schedule(self.epochs, self.learning_rate, self.batch_size, self.shift)
         # A round is short and its images exist in memory alone, so a substitute resumes as a whole, not by epoch.
         ctx = replace(ctx, checkpoint=None)
         for number in range(self.rounds + 1):
+            # From fresh weights each round: a substitute that goes on from the last one agrees less with the victim.
+            weights = ctx.seeds.child("weights", number)
+            source = create_model(self.model, oracle.input_shape, oracle.num_classes, seed=weights)
             labelled = y >= 0  # a victim may abstain
             if bool(labelled.any()):
                 source = fit(source, x[labelled], y[labelled], schedule, ctx.seeds.child("round", number), ctx=ctx)

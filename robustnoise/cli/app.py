@@ -1,0 +1,227 @@
+"""All subcommands. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robustnoise import __version__
+
+app = typer.Typer(
+    name="robustnoise",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Evaluate defenses of neural classifiers against black-box adversarial attacks.\n\n"
+    "Start with 'robustnoise demo': a whole leaderboard on real digits in minutes.",
+)
+board_app = typer.Typer(no_args_is_help=True, help="Show, check and publish leaderboards.")
+cache_app = typer.Typer(no_args_is_help=True, help="Look into the store of finished work, mend it, empty it.")
+app.add_typer(board_app, name="board")
+app.add_typer(cache_app, name="cache")
+
+DataDir = Annotated[Path | None, typer.Option(help="Folder with the canonical files of datasets [env: ROBUSTNOISE_DATA].")]
+Device = Annotated[str, typer.Option(help="Where networks run: cpu, cuda, ...")]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes; results don't depend on it.")]
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A one-file plugin; may be given several times.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of training, attacks and scoring.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+Plan = Annotated[bool, typer.Option("--plan", help="Show which cells are cached and missing; run nothing.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Evaluate on only so many images; such rows are unranked.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """The options of the bare command."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    board: Annotated[str, typer.Argument(help="A folder with a board.toml, or the name of a shipped board.")],
+    output: Annotated[Path | None, typer.Option(help="Folder for rows and report [default: runs/BOARD].")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, such as run.draws=20; a changed protocol is unranked.")
+    ] = None,
+    seed: Seed = None,
+    limit: Limit = None,
+    device: Device = "cpu",
+    jobs: Jobs = 1,
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+    plan: Plan = False,
+) -> None:
+    """Make every row of a board. Killed at any moment, the same command goes on where it stopped."""
+    from robustnoise.cli.running import run_board
+
+    changes = list(overrides or [])
+    changes += [f"run.seed={seed}"] if seed is not None else []
+    changes += [f"data.evaluation={limit}"] if limit is not None else []
+    run_board(board, output, changes, device=device, jobs=jobs, data_dir=data_dir, plugins=plugin or [], plan=plan)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for rows and report.")] = Path("runs/quickstart"),
+    jobs: Jobs = 1,
+) -> None:
+    """Run the quickstart board: baseline, adversarial training, noise; shared and per-victim substitutes."""
+    from robustnoise.cli.running import run_board
+
+    run_board("quickstart", output, [], device="cpu", jobs=jobs, data_dir=None, plugins=[], plan=False)
+
+
+@app.command()
+def evaluate(
+    defense: Annotated[str, typer.Option(help='Such as "pgd-training(eps=0.3) | layer-noise(snr_db=20)".')],
+    attack: Annotated[list[str], typer.Option(help='Such as "transfer(jacobian, pgd)"; may be given several times.')],
+    data: Annotated[str, typer.Option(help="A dataset of 'robustnoise data', an npz file or an image folder.")] = "mnist-5k",
+    eps: Annotated[str, typer.Option(help="Radius in pixels of [0, 1]; fractions such as 8/255 are read.")] = "0.3",
+    norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
+    access: Annotated[str, typer.Option(help="What the victim answers: labels, scores or logits.")] = "labels",
+    model: Annotated[str, typer.Option(help="Architecture of the victims.")] = "small-cnn",
+    undefended: Annotated[str, typer.Option(help="The undefended net to compare with.")] = "plain-training",
+    draws: Annotated[int, typer.Option(min=1, help="Fresh scoring draws of a stochastic victim.")] = 10,
+    budget: Annotated[int | None, typer.Option(min=0, help="Queries in all; none is no limit.")] = None,
+    seed: Seed = None,
+    limit: Limit = None,
+    device: Device = "cpu",
+    jobs: Jobs = 1,
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+    plan: Plan = False,
+    json: Json = False,
+) -> None:
+    """Evaluate one defense beside its own net without noise and an undefended one, without a board file."""
+    from robustnoise.cli.running import Setting, evaluate_defense
+
+    setting = Setting(
+        data=data, eps=eps, norm=norm, access=access, model=model, draws=draws, budget=budget, seed=seed or 0, limit=limit,
+        device=device, jobs=jobs, data_dir=data_dir, plugins=plugin or [], plan=plan, json=json,
+    )  # fmt: skip
+    evaluate_defense(defense, undefended, attack, setting)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A defense, or a checkpoint: weights.safetensors, alone or in a stack.")],
+    second: Annotated[str, typer.Argument(help="What it is replaced by.")],
+    attack: Annotated[str, typer.Option(help="Attacks both.")] = "transfer(independent, pgd)",
+    data: Annotated[str, typer.Option(help="A dataset of 'robustnoise data', an npz file or an image folder.")] = "mnist-5k",
+    eps: Annotated[str, typer.Option(help="Radius in pixels of [0, 1]; fractions such as 8/255 are read.")] = "0.3",
+    norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
+    access: Annotated[str, typer.Option(help="What the victim answers: labels, scores or logits.")] = "labels",
+    model: Annotated[str, typer.Option(help="Architecture of victims that are trained here.")] = "small-cnn",
+    draws: Annotated[int, typer.Option(min=1, help="Fresh scoring draws of a stochastic victim.")] = 10,
+    budget: Annotated[int | None, typer.Option(min=0, help="Queries in all; none is no limit.")] = None,
+    seed: Seed = None,
+    limit: Limit = None,
+    device: Device = "cpu",
+    jobs: Jobs = 1,
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+    plan: Plan = False,
+    json: Json = False,
+) -> None:
+    """Compare two victims: one paired delta and one sentence."""
+    from robustnoise.cli.running import Setting, compare_victims
+
+    setting = Setting(
+        data=data, eps=eps, norm=norm, access=access, model=model, draws=draws, budget=budget, seed=seed or 0, limit=limit,
+        device=device, jobs=jobs, data_dir=data_dir, plugins=plugin or [], plan=plan, json=json,
+    )  # fmt: skip
+    compare_victims(first, second, attack, setting)
+
+
+@app.command()
+def plugins(
+    name: Annotated[str | None, typer.Argument(help="One plugin: its parameters, ranges and source.")] = None,
+    plugin: Plugins = None,
+    json: Json = False,
+) -> None:
+    """List defenses, attacks, crafters, substitutes and models."""
+    from robustnoise.cli.looking import show_plugins
+
+    show_plugins(name, plugin or [], json=json)
+
+
+@app.command()
+def data(data_dir: DataDir = None, json: Json = False) -> None:
+    """List the datasets and where each comes from."""
+    from robustnoise.cli.looking import show_data
+
+    show_data(data_dir, json=json)
+
+
+@board_app.command("show")
+def board_show(
+    board: Annotated[str, typer.Argument(help="A board's folder, a run's, or the name of a shipped board.")],
+    json: Json = False,
+) -> None:
+    """Print the rows of a board."""
+    from robustnoise.cli.looking import show_board
+
+    show_board(board, json=json)
+
+
+@board_app.command("verify")
+def board_verify(board: Annotated[str, typer.Argument(help="A board's folder or name.")]) -> None:
+    """Recompute every digest, count and the report; exits with 1 if anything is wrong."""
+    from robustnoise.cli.looking import verify_board
+
+    raise typer.Exit(verify_board(board))
+
+
+@board_app.command("report")
+def board_report(board: Annotated[str, typer.Argument(help="A board's folder.")]) -> None:
+    """Write REPORT.md from the rows."""
+    from robustnoise.leaderboard import Leaderboard
+
+    print(Leaderboard(board).write_report())
+
+
+@board_app.command("publish")
+def board_publish(
+    source: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    board: Annotated[str, typer.Argument(help="The board's folder.")],
+) -> None:
+    """Copy the rows of a run that follow the board's protocol to the board, and rewrite its report."""
+    from robustnoise.cli.looking import publish
+
+    publish(source, board)
+
+
+@cache_app.command("list")
+def cache_list() -> None:
+    """Count what the store holds, by stage."""
+    from robustnoise.cli.caching import list_cells
+
+    list_cells()
+
+
+@cache_app.command("explain")
+def cache_explain(key: Annotated[str, typer.Argument(help="The first digits of a cell's key.")]) -> None:
+    """Show what a cell was made from."""
+    from robustnoise.cli.caching import explain
+
+    explain(key)
+
+
+@cache_app.command("repair")
+def cache_repair() -> None:
+    """Remove damaged cells and what killed runs left behind; the next run makes them again."""
+    from robustnoise.cli.caching import repair
+
+    repair()
+
+
+@cache_app.command("clear")
+def cache_clear(yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False) -> None:
+    """Delete all finished work."""
+    from robustnoise.cli.caching import clear
+
+    clear(yes=yes)

@@ -1,0 +1,65 @@
+"""The store of finished work, from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+
+import typer
+
+from robustnoise.data.locate import cache_dir
+from robustnoise.errors import BadParameter
+from robustnoise.store import Store
+
+
+def open_store() -> Store:
+    """The user's store: ``ROBUSTNOISE_CACHE``, else the user's cache folder."""
+    return Store(cache_dir("store"))
+
+
+def list_cells() -> None:
+    """Finished cells by stage, and bytes."""
+    store = open_store()
+    counts = Counter(path.parent.name for path in store.cells())
+    size = sum(p.stat().st_size for p in store.root.rglob("*") if p.is_file()) if store.root.exists() else 0
+    for stage, count in sorted(counts.items()):
+        print(f"{stage:12} {count:6}")
+    print(f"{sum(counts.values())} cells, {size / 1e6:.1f} MB in {store.root}")
+
+
+def explain(key: str) -> None:
+    """The inputs and outputs of the cells whose key starts with `key`."""
+    store = open_store()
+    found = [path for path in store.cells() if path.stem.startswith(key)]
+    if not found or not key:
+        raise BadParameter(f"no cell's key starts with {key!r}; the keys are the file names below {store.root / 'cells'}.")
+    for path in found:
+        cell = store.read_cell(path)
+        body = {"stage": cell.stage, "key": cell.key, "inputs": cell.inputs, "outputs": cell.outputs, "facts": cell.facts}
+        print(json.dumps(body, indent=2, sort_keys=True))
+
+
+def repair() -> None:
+    """Remove what can't be used, saying what."""
+    store = open_store()
+    removed = 0
+    for path, cell, reason in list(store.damaged()):
+        path.unlink()
+        for sha256 in (cell.outputs.values() if cell else ()):
+            store.object_path(sha256).unlink(missing_ok=True)
+        print(f"removed: {reason.split('. Nothing')[0]}")
+        removed += 1
+    for path in list(store.leftovers()):
+        path.unlink(missing_ok=True)
+        removed += 1
+    print(f"{removed} files removed; the next run makes again what it needs.")
+
+
+def clear(*, yes: bool) -> None:
+    """Delete the store, after asking."""
+    store = open_store()
+    if not yes:
+        typer.confirm(f"Delete all finished work in {store.root}?", abort=True)
+    shutil.rmtree(store.root, ignore_errors=True)
+    print(f"deleted {store.root}")

@@ -1,0 +1,133 @@
+"""The commands that show: plugins, data, boards."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from robustnoise.errors import BrokenPlugin
+from robustnoise.leaderboard import Leaderboard
+from robustnoise.registry import format_value, registry
+from robustnoise.report import views as report_views
+from robustnoise.report.terminal import print_board
+from robustnoise.spec import Plugin, allowed_values, describe_field, parameter_names
+
+
+def show_board(name: str, *, json: bool) -> None:
+    """The rows of a board as tables or JSON."""
+    board = Leaderboard(name)
+    views = board.views()
+    if json:
+        _print_json([report_views.flat(v) for v in views])
+        return
+    console = Console()
+    console = console if console.is_terminal else Console(width=200)
+    summary = report_views.summary([r for r in board.rows() if board.ranked(r)])
+    print_board(console, board.board.file.title or board.board.name, views, summary)
+
+
+def verify_board(name: str) -> int:
+    """Print every problem; 0 if there is none."""
+    board = Leaderboard(name)
+    problems = board.verify()
+    for problem in problems:
+        print(problem)
+    if not problems:
+        print(f"{len(board.rows())} rows verified.")
+    return 1 if problems else 0
+
+
+def publish(source: Path, name: str) -> None:
+    """Copy ranked rows from a run to a board."""
+    target = Leaderboard(name)
+    rows = Leaderboard(source).rows()
+    ranked = [r for r in rows if target.ranked(r)]
+    for record in ranked:
+        target.add(record)
+    target.write_report()
+    print(f"{len(ranked)} of {len(rows)} rows published to {target.path}; the others don't follow its protocol.")
+
+
+def show_data(data_dir: Path | None, *, json: bool) -> None:
+    """The named datasets."""
+    from robustnoise.data import list_sources
+
+    rows = list_sources(data_dir)
+    if json:
+        _print_json([r._asdict() for r in rows])
+        return
+    table = Table("name", "images", "shape", "classes", "from", "state", "note")
+    for r in rows:
+        cells = (r.name, f"{r.size:,}", "x".join(map(str, r.shape)), str(r.num_classes), r.origin, r.state, r.note)
+        table.add_row(*map(escape, cells))
+    Console().print(table)
+
+
+def show_plugins(name: str | None, files: Sequence[Path], *, json: bool) -> None:
+    """All plugins, or one in full."""
+    for path in files:
+        registry().add_file(path)
+    if name is not None:
+        _show_plugin(name, json=json)
+        return
+    table = Table("kind", "name", "what it does", "from")
+    rows = []
+    for entry in registry().entries():
+        try:
+            cls = entry.load()
+            kind, what = cls.kind, _first_line(cls)
+        except BrokenPlugin as error:
+            kind, what = "broken", str(error)
+        rows.append({"kind": kind, "name": entry.name, "what": what, "origin": entry.origin})
+    rows += [{"kind": "broken", "name": k, "what": v, "origin": ""} for k, v in registry().broken.items()]
+    rows.sort(key=lambda r: (r["kind"], r["name"]))
+    if json:
+        _print_json(rows)
+        return
+    for row in rows:
+        table.add_row(*map(escape, (row["kind"], row["name"], row["what"], row["origin"])))
+    Console().print(table)
+
+
+def _show_plugin(name: str, *, json: bool) -> None:
+    cls = registry().find(name)
+    parameters = [_parameter(cls, field) for field in parameter_names(cls)]
+    if json:
+        _print_json({"name": name, "kind": cls.kind, "version": cls.version, "doc": inspect.getdoc(cls),
+                     "reference": cls.reference, "parameters": parameters})  # fmt: skip
+        return
+    print(f"{name} ({cls.kind}, version {cls.version})\n\n{inspect.getdoc(cls)}\n")
+    if cls.reference:
+        print(f"Source: {cls.reference}\n")
+    for p in parameters:
+        default = "" if p["default"] is None else f" [default: {p['default']}]"
+        print(f"  {p['name']}: {p['allowed']}{default}{'. ' if p['doc'] else ''}{p['doc']}")
+
+
+def _parameter(cls: type[Plugin], field: str) -> dict[str, Any]:
+    import dataclasses
+
+    from robustnoise.registry import describe
+
+    f = next(f for f in dataclasses.fields(cls) if f.name == field)  # type: ignore[arg-type]
+    value = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+    if value is dataclasses.MISSING:
+        default = None
+    else:
+        default = describe(value) if isinstance(value, Plugin) else format_value(value)
+    return {"name": field, "allowed": allowed_values(cls, field), "default": default, "doc": describe_field(cls, field)}
+
+
+def _first_line(cls: type[Plugin]) -> str:
+    return (inspect.getdoc(cls) or "").partition("\n")[0]
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, allow_nan=False))

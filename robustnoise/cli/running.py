@@ -1,0 +1,189 @@
+"""The commands that compute: run, demo, evaluate, compare."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from robustnoise.board import Board, BudgetPart, DataPart, RunPart, ThreatPart, VictimPart, adhoc_board, find_board, load_board
+from robustnoise.cli.caching import open_store
+from robustnoise.cli.progress import bars
+from robustnoise.errors import BadParameter
+from robustnoise.evaluation import comparison
+from robustnoise.harness.experiment import Experiment
+from robustnoise.harness.runner import plan as make_plan
+from robustnoise.harness.runner import run
+from robustnoise.leaderboard import Leaderboard
+from robustnoise.records import EvaluationRecord
+from robustnoise.registry import registry
+from robustnoise.report.terminal import print_board
+from robustnoise.report.text import sentence
+from robustnoise.report.views import RowView, row_view, summary
+from robustnoise.spec import parse_number
+from robustnoise.store import atomic_write
+from robustnoise.threat import Norm
+
+
+def out() -> Console:
+    """Standard output; wide where it is piped, so that no cell is folded."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def run_board(
+    name: str,
+    output: Path | None,
+    changes: Sequence[str],
+    *,
+    device: str,
+    jobs: int,
+    data_dir: Path | None,
+    plugins: Sequence[Path],
+    plan: bool,
+) -> None:
+    """Run a board into a folder of its own and show it."""
+    _load_plugins(plugins)
+    folder = find_board(name)
+    board = load_board(folder, changes)
+    experiment = board.experiment(data_dir=data_dir, device=device, plugin_files=plugins)
+    if plan:
+        _show_plan(experiment)
+        return
+    output = output or Path("runs") / board.name
+    # Written first: a folder that can't be written to is found before hours of work.
+    atomic_write(output / "board.toml", (folder / "board.toml").read_bytes())
+    records = _run(experiment, jobs)
+    target = Leaderboard(output)
+    for record in records:
+        target.add(record)
+    target.write_report()
+    views = [row_view(r, ranked=target.ranked(r)) for r in records]
+    print_board(out(), board.file.title or board.name, views, summary(records))
+    for line in _sentences(views):
+        out().print(line, highlight=False, soft_wrap=True)
+    out().print(f"Rows and REPORT.md are in {output}.", highlight=False, soft_wrap=True)
+
+
+def _sentences(views: Sequence[RowView]) -> list[str]:
+    """What each victim changed against its reference under the attack that hurts it most."""
+    lines = []
+    for victim in dict.fromkeys(v.victim for v in views):
+        rows = [v for v in views if v.victim == victim and v.delta is not None and v.scope != "control"]
+        if rows:
+            worst = min(rows, key=lambda v: v.robust.value)
+            assert worst.delta is not None  # noqa: S101 - filtered above
+            text = sentence(f"{victim} (against {worst.against})", f"robust accuracy under {worst.attack}", worst.delta, worst.n)
+            lines.append(text)
+    return lines
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The options that evaluate and compare share."""
+
+    data: str
+    eps: str
+    norm: str
+    access: str
+    model: str
+    draws: int
+    budget: int | None
+    seed: int
+    limit: int | None
+    device: str
+    jobs: int
+    data_dir: Path | None
+    plugins: Sequence[Path]
+    plan: bool
+    json: bool
+
+    def board(self, victims: dict[str, VictimPart], attacks: dict[str, str], undefended: str | None) -> Board:
+        """A board for this one evaluation."""
+        if self.norm not in list(Norm):
+            raise BadParameter(f"--norm {self.norm}: expected one of {', '.join(Norm)}.")
+        try:
+            eps = parse_number(self.eps)
+        except ValueError as error:
+            raise BadParameter(f"--eps: {error}.") from None
+        return adhoc_board(
+            data=DataPart(name=self.data, evaluation=self.limit),
+            threat=ThreatPart.model_construct(norm=Norm(self.norm), eps=eps, access=self.access),
+            victims=victims,
+            attacks=attacks,
+            run=RunPart(model=self.model, undefended=undefended, draws=self.draws, seed=self.seed),
+            budget=BudgetPart(total=self.budget),
+        )
+
+    def records(self, board: Board) -> list[EvaluationRecord] | None:
+        """Run it; None where only the plan was asked for."""
+        experiment = board.experiment(data_dir=self.data_dir, device=self.device, plugin_files=self.plugins)
+        if self.plan:
+            _show_plan(experiment)
+            return None
+        return _run(experiment, self.jobs)
+
+
+def evaluate_defense(defense: str, undefended: str, attacks: Sequence[str], setting: Setting) -> None:
+    """One defense, its net without inference stages and the undefended net, under the given attacks and the null."""
+    _load_plugins(setting.plugins)
+    victims = {"undefended": VictimPart(defense=undefended), "defense": VictimPart(defense=checkpoints(defense))}
+    named = {"null": "null", **{f"attack {i}" if len(attacks) > 1 else "attack": a for i, a in enumerate(attacks, 1)}}
+    records = setting.records(setting.board(victims, named, "undefended"))
+    if records is None:
+        return
+    if setting.json:
+        print(json.dumps([r.to_json() for r in records], allow_nan=False))
+        return
+    views = [row_view(r, ranked=False) for r in records]
+    print_board(out(), f"{defense} on {setting.data}", views, summary(records))
+    for line in _sentences(views):
+        out().print(line, highlight=False, soft_wrap=True)
+
+
+def compare_victims(first: str, second: str, attack: str, setting: Setting) -> None:
+    """Two victims under one attack."""
+    _load_plugins(setting.plugins)
+    victims = {
+        "first": VictimPart(defense=checkpoints(first)),
+        "second": VictimPart(defense=checkpoints(second), reference="first"),
+    }
+    records = setting.records(setting.board(victims, {"attack": attack}, None))
+    if records is None:
+        return
+    record = next(r for r in records if r.victim.victim["name"] == "second")
+    found = comparison(record, f"replacing {first} by {second}")
+    if setting.json:
+        print(json.dumps(found.to_json(), allow_nan=False))
+        return
+    views = [row_view(r, ranked=False) for r in records if r.victim.victim["name"] in victims]
+    print_board(out(), f"{setting.data}, {attack}", views, [])
+    out().print(found.sentence, highlight=False, soft_wrap=True)
+
+
+def checkpoints(stack: str) -> str:
+    """A stack in which ``weights.safetensors`` stands for ``pretrained("weights.safetensors")``."""
+    parts = [part.strip() for part in stack.split("|")]
+    return " | ".join(f'pretrained("{p}")' if re.fullmatch(r"[^()\"']+\.safetensors", p) else p for p in parts)
+
+
+def _load_plugins(paths: Sequence[Path]) -> None:
+    for path in paths:
+        registry().add_file(path)
+
+
+def _run(experiment: Experiment, jobs: int) -> list[EvaluationRecord]:
+    with bars() as progress:
+        return run(experiment, open_store(), progress=progress, jobs=jobs)
+
+
+def _show_plan(experiment: Experiment) -> None:
+    lines = make_plan(experiment, open_store())
+    for line in lines:
+        print(f"{line.stage:12} {line.cached:5} cached {line.missing:5} missing")
+    print(f"{'all':12} {sum(p.cached for p in lines):5} cached {sum(p.missing for p in lines):5} missing")
+

@@ -1,0 +1,153 @@
+"""The three lines of Python: evaluate a victim, compare two."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from robustnoise.compose import Identity
+from robustnoise.data import Dataset
+from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.runner import run
+from robustnoise.protocols import BlackBoxAttack, Classifier, Progress
+from robustnoise.records import EvaluationRecord
+from robustnoise.report.text import sentence
+from robustnoise.report.views import Figure
+from robustnoise.store import Store
+from robustnoise.threat import Budget, ThreatModel
+
+
+def evaluate(
+    victim: Classifier,
+    attack: BlackBoxAttack,
+    *,
+    data: Dataset,
+    threat: ThreatModel,
+    reference: Classifier | None = None,
+    budget: Budget | None = None,
+    draws: int = 10,
+    seed: int = 0,
+    threads: int = 2,
+    store: Path | None = None,
+    progress: Progress | None = None,
+) -> EvaluationRecord:
+    """Attack `victim` and score it in fresh draws on ``data.evaluation``.
+
+    Args:
+        victim: any classifier; a stack applied to a model, or one of your own.
+        attack: what attacks it.
+        data: with its splits; the attacker owns ``data.attacker``.
+        threat: norm, radius, access.
+        reference: another classifier to take paired deltas against, attacked in the same way.
+        budget: the attacker's queries and data; None is no limit.
+        draws: fresh scoring draws where the victim is stochastic.
+        seed: of attack and scoring.
+        threads: torch threads.
+        store: a folder to resume from; None keeps nothing.
+        progress: where to report.
+
+    Returns:
+        The record: ``record.victim.adversarial.accuracy``, ``record.delta()``, ``Leaderboard.add(record)``.
+
+    Raises:
+        BadParameter: the attack needs more access than the threat model gives, a number is out of range, ...
+    """
+    victims = [Victim("victim", Identity(), reference=None if reference is None else "reference", classifier=victim)]
+    if reference is not None:
+        victims.append(Victim("reference", Identity(), classifier=reference))
+    experiment = Experiment(
+        dataset=data,
+        sizes=_sizes(data),
+        threat=threat,
+        budget=budget or Budget(),
+        victims=tuple(victims),
+        attacks=(Attack("attack", attack),),
+        draws=draws,
+        seed=seed,
+        threads=threads,
+    )
+    with _store(store) as opened:
+        return run(experiment, opened, progress=progress)[0]
+
+
+def _sizes(data: Dataset) -> dict[str, Any]:
+    sizes: dict[str, Any] = {s.name: len(s) for s in (data.train, data.attacker, data.validation, data.evaluation)}
+    return {**sizes, "overlap": data.overlap}
+
+
+@contextmanager
+def _store(folder: Path | None) -> Iterator[Store]:
+    if folder is not None:
+        yield Store(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="robustnoise-") as temporary:
+        yield Store(Path(temporary))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two victims on the same images.
+
+    Args:
+        record: of the second, with the first as its reference.
+        robust: paired delta under attack, second minus first.
+        clean: paired delta on clean images.
+        sentence: the robust delta in words.
+    """
+
+    record: EvaluationRecord
+    robust: Figure
+    clean: Figure
+    sentence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain fields."""
+        return {"robust": asdict(self.robust), "clean": asdict(self.clean), "n": self.record.n, "sentence": self.sentence}
+
+
+def comparison(record: EvaluationRecord, what: str) -> Comparison:
+    """The comparison of a record with its reference.
+
+    Args:
+        record: with a reference.
+        what: what was changed, for the sentence.
+    """
+    robust, clean = record.delta(), record.delta(on="clean")
+    assert robust is not None  # noqa: S101 - callers give a reference
+    assert clean is not None  # noqa: S101
+    robust_figure = Figure(robust.estimate, robust.low, robust.high, robust.p_value)
+    clean_figure = Figure(clean.estimate, clean.low, clean.high, clean.p_value)
+    return Comparison(record, robust_figure, clean_figure, sentence(what, "robust accuracy", robust_figure, record.n))
+
+
+def compare(
+    first: Classifier,
+    second: Classifier,
+    attack: BlackBoxAttack,
+    *,
+    data: Dataset,
+    threat: ThreatModel,
+    budget: Budget | None = None,
+    draws: int = 10,
+    seed: int = 0,
+    threads: int = 2,
+    store: Path | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """What replacing `first` by `second` changes, image by image.
+
+    Args:
+        first: the reference.
+        second: what it is replaced by.
+        attack: attacks both; through each one's own oracle where it asks.
+        data: this and the further arguments as for `evaluate`.
+    """
+    record = evaluate(
+        second, attack, data=data, threat=threat, reference=first,
+        budget=budget, draws=draws, seed=seed, threads=threads, store=store, progress=progress,
+    )  # fmt: skip
+    return comparison(record, "the second")

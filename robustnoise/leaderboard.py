@@ -1,0 +1,155 @@
+"""A leaderboard is a folder: board.toml, one JSON file a row under its digest, and a generated REPORT.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robustnoise.board import Board, find_board, load_board
+from robustnoise.errors import RowError
+from robustnoise.records import EvaluationRecord
+from robustnoise.report import views
+from robustnoise.report.markdown import report
+from robustnoise.store import atomic_write
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Leaderboard:
+    """Rows of one board.
+
+    Args:
+        path: a folder with a board.toml, or the name of a board that ships with robustnoise.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = find_board(path)
+        self.board: Board = load_board(self.path)
+
+    @property
+    def rows_folder(self) -> Path:
+        """Where the row files lie."""
+        return self.path / "rows"
+
+    def rows(self) -> list[EvaluationRecord]:
+        """All rows, in the order of the board's victims and attacks.
+
+        Raises:
+            RowError: a row is damaged, edited or of a newer schema; the message names the file.
+        """
+        found = [record for _, record in self._read()]
+        victims = [v.name for v in self.board.victims()]
+        attacks = list(self.board.file.attacks)
+
+        def order(record: EvaluationRecord) -> tuple[int, str, int, str, str]:
+            victim, attack = record.victim.victim["name"], record.attack["name"]
+            places = (victims.index(victim) if victim in victims else len(victims)), (
+                attacks.index(attack) if attack in attacks else len(attacks)
+            )
+            return places[0], victim, places[1], attack, record.digest
+
+        return sorted(found, key=order)
+
+    def _read(self) -> Iterator[tuple[Path, EvaluationRecord]]:
+        for path in sorted(self.rows_folder.glob("*.json")):
+            yield path, read_row(path)
+
+    def add(self, record: EvaluationRecord) -> Path:
+        """Write a row; adding it again changes nothing.
+
+        Raises:
+            RowError: a row of the same identity has another outcome.
+        """
+        path = self.rows_folder / f"{record.digest}.json"
+        if path.exists():
+            known = read_row(path)
+            if known.outcome != record.outcome:
+                raise RowError(
+                    f"{path}: holds another outcome for the same victim, attack, data and seed. Results must repeat on one "
+                    "machine; remove the old row if it comes from another machine or version."
+                )
+            return path
+        content = json.dumps(record.to_json(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        atomic_write(path, (content + "\n").encode())
+        return path
+
+    def ranked(self, record: EvaluationRecord) -> bool:
+        """Whether the row follows the board's protocol."""
+        return self.board.ranks(record.setting, record.attack)
+
+    def views(self) -> list[views.RowView]:
+        """Every row with its statistics computed.
+
+        Raises:
+            RowError: there is none.
+        """
+        rows = self.rows()
+        if not rows:
+            raise RowError(f"{self.path}: the board has no rows yet. 'robustnoise run {self.path}' makes them.")
+        return [views.row_view(r, ranked=self.ranked(r)) for r in rows]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows as a data frame: one line a row, intervals in columns of their own."""
+        import pandas as pd
+
+        return pd.DataFrame([views.flat(v) for v in self.views()])
+
+    def report(self) -> str:
+        """REPORT.md, a function of board and rows."""
+        rows = self.rows()
+        return report(
+            title=self.board.file.title or self.board.name,
+            about=self.board.file.about,
+            protocol=self.board.protocol(),
+            rows=[views.row_view(r, ranked=self.ranked(r)) for r in rows],
+            summary=views.summary([r for r in rows if self.ranked(r)]),
+        )
+
+    def write_report(self) -> Path:
+        """Write REPORT.md."""
+        path = self.path / "REPORT.md"
+        atomic_write(path, self.report().encode())
+        return path
+
+    def verify(self) -> list[str]:
+        """Check every row file and the report; each problem as a line, none if all is well."""
+        problems = []
+        for path in sorted(self.rows_folder.glob("*")):
+            if path.suffix != ".json":
+                problems.append(f"{path}: not a row file.")
+                continue
+            try:
+                record = read_row(path)
+            except RowError as error:
+                problems.append(str(error))
+                continue
+            if record.digest != path.stem:
+                problems.append(f"{path}: the file's name is not the row's digest {record.digest}.")
+        if not problems and self.rows_folder.exists():
+            written = self.path / "REPORT.md"
+            if not written.exists():
+                problems.append(f"{written}: absent; 'robustnoise board report {self.path}' writes it.")
+            elif written.read_text(encoding="utf-8") != self.report():
+                problems.append(f"{written}: doesn't follow from the rows; 'robustnoise board report {self.path}' rewrites it.")
+        if not any(self.rows_folder.glob("*.json")):
+            problems.append(f"{self.path}: the board has no rows yet. 'robustnoise run {self.path}' makes them.")
+        return problems
+
+
+def read_row(path: Path) -> EvaluationRecord:
+    """The row in `path`.
+
+    Raises:
+        RowError: it is damaged, edited or of a newer schema; the message names the file.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RowError(f"{path}: can't be read as JSON: {error}.") from None
+    try:
+        return EvaluationRecord.from_json(plain)
+    except RowError as error:
+        raise RowError(f"{path}: {error}") from None

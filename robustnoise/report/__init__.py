@@ -1,0 +1,1 @@
+"""Rows to text: pure functions of records."""

@@ -1,0 +1,159 @@
+"""A row with its statistics computed, and a board's summary by victim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from robustnoise import stats
+from robustnoise.records import EvaluationRecord, Tally
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number with its 95 % interval, as shares of 1; p for a difference."""
+
+    value: float
+    low: float
+    high: float
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class RowView:
+    """One row as it is shown; every number is computed from the counts in the row's file."""
+
+    victim: str
+    defense: str
+    attack: str
+    attack_text: str
+    scope: str
+    ranked: bool
+    n: int
+    draws: int
+    clean: Figure
+    robust: Figure
+    any_fail_5: float | None
+    always_wrong: float
+    drop: Figure
+    against: str | None
+    delta: Figure | None
+    delta_undefended: Figure | None
+    delta_clean: Figure | None
+    queries: int
+    agreement: float | None
+    passes: int
+    seed: int
+    digest: str
+
+
+def row_view(record: EvaluationRecord, *, ranked: bool) -> RowView:
+    """The statistics of a record."""
+    mine = record.victim
+    adversarial = mine.adversarial
+    return RowView(
+        victim=mine.victim["name"],
+        defense=mine.victim["text"],
+        attack=record.attack["name"],
+        attack_text=record.attack["text"],
+        scope=record.attack["scope"],
+        ranked=ranked,
+        n=record.n,
+        draws=adversarial.draws,
+        clean=_accuracy(mine.clean, record, "clean"),
+        robust=_accuracy(adversarial, record, "adversarial"),
+        any_fail_5=stats.any_fail(adversarial.right, adversarial.draws, 5) if adversarial.draws >= 5 else None,
+        always_wrong=stats.always_wrong(adversarial.right),
+        drop=_figure(record.drop),
+        against=None if record.reference is None else record.reference.victim["name"],
+        delta=_maybe(record.delta("reference")),
+        delta_undefended=_maybe(record.delta("undefended")),
+        delta_clean=_maybe(record.delta("reference", "clean")),
+        queries=mine.queries,
+        agreement=mine.agreement,
+        passes=mine.passes,
+        seed=record.setting["seed"],
+        digest=record.digest,
+    )
+
+
+def _accuracy(tally: Tally, record: EvaluationRecord, name: str) -> Figure:
+    interval = tally.interval(record.rng("accuracy", name))
+    return Figure(tally.accuracy, interval.low, interval.high)
+
+
+def _figure(delta: stats.Delta) -> Figure:
+    return Figure(delta.estimate, delta.low, delta.high, delta.p_value)
+
+
+def _maybe(delta: stats.Delta | None) -> Figure | None:
+    return None if delta is None else _figure(delta)
+
+
+def flat(view: RowView) -> dict[str, Any]:
+    """One level of columns: ``robust``, ``robust_low``, ``robust_high``, ... for data frames."""
+    columns: dict[str, Any] = {}
+    for name, value in asdict(view).items():
+        if isinstance(value, dict):
+            columns[name] = value["value"]
+            columns |= {f"{name}_{part}": value[part] for part in ("low", "high", "p") if value[part] is not None}
+        else:
+            columns[name] = value
+    return columns
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One victim over all attacks of the board.
+
+    `shared` and `per_victim` are worst cases image by image over the attacks of that scope, two threat models that are
+    never mixed in one ranking. For a stochastic victim the worst attack of an image is chosen on one half of the draws
+    and scored on the other.
+    """
+
+    victim: str
+    seed: int
+    n: int
+    clean: Figure
+    null: Figure | None
+    shared: Figure | None
+    per_victim: Figure | None
+
+
+def summary(records: Sequence[EvaluationRecord]) -> list[Summary]:
+    """The victims of a board, those with the best worst case over shared attacks first."""
+    groups: dict[tuple[str, int], list[EvaluationRecord]] = {}
+    for record in records:
+        groups.setdefault((record.victim.victim["name"], record.setting["seed"]), []).append(record)
+    found = []
+    for (victim, seed), rows in groups.items():
+        null = [r for r in rows if r.attack["spec"]["name"] == "null"]
+        found.append(
+            Summary(
+                victim=victim,
+                seed=seed,
+                n=rows[0].n,
+                clean=_accuracy(rows[0].victim.clean, rows[0], "clean"),
+                null=_figure(null[0].drop) if null else None,
+                shared=_worst([r for r in rows if r.attack["scope"] == "shared"]),
+                per_victim=_worst([r for r in rows if r.attack["scope"] == "per-victim"]),
+            )
+        )
+    return sorted(found, key=lambda s: (-(s.shared.value if s.shared else -1), s.victim, s.seed))
+
+
+def _worst(rows: Sequence[EvaluationRecord]) -> Figure | None:
+    if not rows:
+        return None
+    tallies = [r.victim.adversarial for r in rows]
+    select = [t.right if t.select is None else t.select for t in tallies]
+    right = stats.worst_case(np.stack(select), np.stack([t.right for t in tallies]))
+    draws = tallies[0].draws
+    if draws == 1:
+        interval = stats.wilson(int(right.sum()), len(right))
+    else:
+        interval = stats.mean_interval(right / draws, rows[0].rng("worst"))
+    return Figure(float(right.mean() / draws), interval.low, interval.high)
