@@ -262,7 +262,8 @@ def format_value(value: Scalar) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return "inf" if math.isinf(value) else f"{value:.12g}"
+        short = f"{value:.12g}"
+        return short if float(short) == value else repr(value)  # 8/255 needs all its digits
     return f'"{value}"' if isinstance(value, str) and not value.replace("-", "").replace("_", "").isalnum() else str(value)
 
 

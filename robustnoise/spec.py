@@ -237,6 +237,7 @@ class _Parser:
         while at < len(text.rstrip()):
             match = _TOKEN.match(text, at)
             if match is None or match.lastgroup is None:
+                at += len(text[at:]) - len(text[at:].lstrip())
                 raise self.error(at, "expected a name, a number, a quoted text or one of ( ) , = |")
             self.tokens.append((match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
             at = match.end()
@@ -294,14 +295,17 @@ class _Parser:
             args.append(self.value())
 
     def value(self) -> Any:
-        kind, text, _ = self.tokens[self.at]
+        kind, text, position = self.tokens[self.at]
         if kind == "string":
             self.at += 1
             return text[1:-1]
         if kind == "number":
             self.at += 1
             if "/" in text:
-                return parse_number(text.replace(" ", ""))
+                try:
+                    return parse_number(text)
+                except ValueError as error:
+                    raise self.error(position, str(error)) from None
             return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
         if kind == "word" and text.lower() in _WORDS:
             self.at += 1

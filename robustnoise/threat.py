@@ -104,7 +104,11 @@ class ThreatModel:
         import torch
 
         start = origin.to(torch.float64)
-        inside = self.project(start / LEVELS, x.to(torch.float64)) * LEVELS
+        x = x.to(torch.float64)
+        if self.norm is Norm.L2:
+            # float32 is off by up to 1e-5 of a level, which would lose a whole one below.
+            x = (x * (LEVELS * 1e4)).round() / (LEVELS * 1e4)
+        inside = self.project(start / LEVELS, x) * LEVELS
         if self.norm is Norm.LINF:
             reach = math.floor(self.eps * LEVELS + 1e-6)
             levels = inside.round().clamp(start - reach, start + reach)

@@ -8,14 +8,14 @@ from collections import Counter
 
 import typer
 
-from robustnoise.data.locate import cache_dir
+from robustnoise.data.locate import cache_root
 from robustnoise.errors import BadParameter
 from robustnoise.store import Store
 
 
 def open_store() -> Store:
     """The user's store: ``ROBUSTNOISE_CACHE``, else the user's cache folder."""
-    return Store(cache_dir("store"))
+    return Store(cache_root() / "store")
 
 
 def list_cells() -> None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,7 +15,7 @@ from robustnoise.errors import BrokenPlugin
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.registry import format_value, registry
 from robustnoise.report import views as report_views
-from robustnoise.report.terminal import print_board
+from robustnoise.report.terminal import print_board, stdout
 from robustnoise.spec import Plugin, allowed_values, describe_field, parameter_names
 
 
@@ -27,10 +26,8 @@ def show_board(name: str, *, json: bool) -> None:
     if json:
         _print_json([report_views.flat(v) for v in views])
         return
-    console = Console()
-    console = console if console.is_terminal else Console(width=200)
     summary = report_views.summary([r for r in board.rows() if board.ranked(r)])
-    print_board(console, board.board.file.title or board.board.name, views, summary)
+    print_board(stdout(), board.board.file.title or board.board.name, views, summary)
 
 
 def verify_board(name: str) -> int:
@@ -67,7 +64,7 @@ def show_data(data_dir: Path | None, *, json: bool) -> None:
     for r in rows:
         cells = (r.name, f"{r.size:,}", "x".join(map(str, r.shape)), str(r.num_classes), r.origin, r.state, r.note)
         table.add_row(*map(escape, cells))
-    Console().print(table)
+    stdout().print(table)
 
 
 def show_plugins(name: str | None, files: Sequence[Path], *, json: bool) -> None:
@@ -93,7 +90,7 @@ def show_plugins(name: str | None, files: Sequence[Path], *, json: bool) -> None
         return
     for row in rows:
         table.add_row(*map(escape, (row["kind"], row["name"], row["what"], row["origin"])))
-    Console().print(table)
+    stdout().print(table)
 
 
 def _show_plugin(name: str, *, json: bool) -> None:

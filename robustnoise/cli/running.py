@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from robustnoise.board import Board, BudgetPart, DataPart, RunPart, ThreatPart, VictimPart, adhoc_board, find_board, load_board
 from robustnoise.cli.caching import open_store
 from robustnoise.cli.progress import bars
@@ -21,18 +19,12 @@ from robustnoise.harness.runner import run
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.records import EvaluationRecord
 from robustnoise.registry import registry
-from robustnoise.report.terminal import print_board
+from robustnoise.report.terminal import print_board, stdout
 from robustnoise.report.text import sentence
 from robustnoise.report.views import RowView, row_view, summary
 from robustnoise.spec import parse_number
 from robustnoise.store import atomic_write
 from robustnoise.threat import Norm
-
-
-def out() -> Console:
-    """Standard output; wide where it is piped, so that no cell is folded."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
 
 
 def run_board(
@@ -63,10 +55,10 @@ def run_board(
         target.add(record)
     target.write_report()
     views = [row_view(r, ranked=target.ranked(r)) for r in records]
-    print_board(out(), board.file.title or board.name, views, summary(records))
+    print_board(stdout(), board.file.title or board.name, views, summary(records))
     for line in _sentences(views):
-        out().print(line, highlight=False, soft_wrap=True)
-    out().print(f"Rows and REPORT.md are in {output}.", highlight=False, soft_wrap=True)
+        stdout().print(line, highlight=False, soft_wrap=True)
+    stdout().print(f"Rows and REPORT.md are in {output}.", highlight=False, soft_wrap=True)
 
 
 def _sentences(views: Sequence[RowView]) -> list[str]:
@@ -140,9 +132,9 @@ def evaluate_defense(defense: str, undefended: str, attacks: Sequence[str], sett
         print(json.dumps([r.to_json() for r in records], allow_nan=False))
         return
     views = [row_view(r, ranked=False) for r in records]
-    print_board(out(), f"{defense} on {setting.data}", views, summary(records))
+    print_board(stdout(), f"{defense} on {setting.data}", views, summary(records))
     for line in _sentences(views):
-        out().print(line, highlight=False, soft_wrap=True)
+        stdout().print(line, highlight=False, soft_wrap=True)
 
 
 def compare_victims(first: str, second: str, attack: str, setting: Setting) -> None:
@@ -161,8 +153,8 @@ def compare_victims(first: str, second: str, attack: str, setting: Setting) -> N
         print(json.dumps(found.to_json(), allow_nan=False))
         return
     views = [row_view(r, ranked=False) for r in records if r.victim.victim["name"] in victims]
-    print_board(out(), f"{setting.data}, {attack}", views, [])
-    out().print(found.sentence, highlight=False, soft_wrap=True)
+    print_board(stdout(), f"{setting.data}, {attack}", views, [])
+    stdout().print(found.sentence, highlight=False, soft_wrap=True)
 
 
 def checkpoints(stack: str) -> str:

@@ -14,15 +14,18 @@ SYSTEM_ROOTS = (Path("/usr/share/datasets"),)
 """Where Debian's dataset packages (dataset-fashion-mnist) put their files, one folder a dataset."""
 
 
-def cache_dir(name: str) -> Path:
-    """The folder that downloads of dataset `name` go to, below ROBUSTNOISE_CACHE or the user's cache folder."""
+def cache_root() -> Path:
+    """ROBUSTNOISE_CACHE, else the user's cache folder: downloads and the store of finished work lie below it."""
     given = os.environ.get(CACHE_VARIABLE)
     if given:
-        root = Path(given).expanduser()
-    else:
-        pooch = require("pooch", purpose="The download cache", install="robustnoise")
-        root = Path(pooch.os_cache("robustnoise"))
-    return root / "datasets" / name
+        return Path(given).expanduser()
+    pooch = require("pooch", purpose="The download cache", install="robustnoise")
+    return Path(pooch.os_cache("robustnoise"))
+
+
+def cache_dir(name: str) -> Path:
+    """The folder that downloads of dataset `name` go to."""
+    return cache_root() / "datasets" / name
 
 
 def folders(name: str, data_dir: Path | None, *, flat: bool, clash: str | None = None) -> list[Path]:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustnoise.compose import split_stages
 from robustnoise.errors import BadParameter
 from robustnoise.harness.bench import Bench, NotCached
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.provenance import provenance
 from robustnoise.protocols import Progress, Silent, TwoStage
 from robustnoise.records import Arm, EvaluationRecord
-from robustnoise.registry import registry
+from robustnoise.registry import registry, spec_of
 from robustnoise.store import Cell, Store
 
 LEVELS = ("train", "substitute", "craft", "score", "agreement")
@@ -80,7 +81,7 @@ def plan(experiment: Experiment, store: Store) -> list[Planned]:
             try:
                 counts[task.stage][task.run(bench).key] = True
             except NotCached:
-                counts[task.stage][task.label] = False
+                counts[task.stage][_work_id(task)] = False
     return [Planned(s, sum(c.values()), len(c) - sum(c.values())) for s, c in counts.items() if c]
 
 
@@ -138,9 +139,6 @@ def _run_parallel(experiment: Experiment, store: Store, progress: Progress, jobs
 
 def _work_id(task: Task) -> str:
     """Tasks that make the same cell must not run side by side; victims share trainings, attacks share substitutes."""
-    from robustnoise.compose import split_stages
-    from robustnoise.registry import spec_of
-
     if task.stage == "train":
         assert task.victim.model is not None  # noqa: S101 - tasks() makes no other
         return spec_of(split_stages(task.victim.defense)[0]).digest() + spec_of(task.victim.model).digest()

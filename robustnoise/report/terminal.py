@@ -12,8 +12,14 @@ from robustnoise.report.markdown import ROW_HEAD, SCOPES, SUMMARY_HEAD, row_line
 from robustnoise.report.views import RowView, Summary
 
 
+def stdout() -> Console:
+    """Standard output; wide where it is piped, so that no cell is folded."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
 def print_board(console: Console, title: str, rows: Sequence[RowView], summary: Sequence[Summary]) -> None:
-    """The summary by victim, then the rows by scope. Piped output is wide, so that no line is cut."""
+    """The summary by victim, then the rows by scope."""
     if summary:
         console.print(_table(f"{title}: per cent, 95 % intervals", SUMMARY_HEAD, [summary_line(s) for s in summary]))
     for scope, heading in SCOPES.items():

@@ -1,0 +1,57 @@
+"""The example plugin package is installed for real, found by the registry, and passes its own tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "my_defense"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the installed package; the source is copied first, since a build writes into it."""
+    folder = tmp_path_factory.mktemp("example")
+    ignored = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
+    source = shutil.copytree(EXAMPLE, folder / "source", ignore=ignored)
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    _run("-m", "pip", "install", *offline, "--target", str(folder / "site"), str(source))
+    return folder
+
+
+def _run(*args: str, path: Path | None = None, cwd: Path | None = None) -> str:
+    environment = dict(os.environ) | ({"PYTHONPATH": str(path)} if path else {})
+    done = subprocess.run([sys.executable, *args], env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+LIST_AND_BUILD = """
+from robustnoise.registry import build, describe, registry, spec_of
+entry = next(e for e in registry().entries() if e.name == "my_defense/median-filter")
+assert not registry().broken, registry().broken
+plugin = build("plain-training | my_defense/median-filter(size=5)", "defense").parts[1]
+assert describe(plugin) == "my_defense/median-filter(size=5)", describe(plugin)
+assert spec_of(plugin).code is None
+print(entry.origin, type(plugin).__module__)
+"""
+
+
+def test_the_registry_lists_and_builds_it(installed: Path) -> None:
+    assert _run("-c", LIST_AND_BUILD, path=installed / "site", cwd=installed).split() == [
+        "my-defense",
+        "0.1.0",
+        "my_defense.median",
+    ]
+
+
+def test_its_own_tests_pass(installed: Path) -> None:
+    # Tests are copied away from the source, so that only the installed package can be imported.
+    tests = shutil.copytree(installed / "source" / "tests", installed / "tests")
+    out = _run("-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests), path=installed / "site", cwd=installed)
+    assert "5 passed" in out

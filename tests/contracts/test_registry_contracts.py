@@ -1,0 +1,293 @@
+"""Every registered plugin keeps every contract, and the contracts catch plugins that don't."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import robustnoise.models
+import robustnoise_attacks
+import robustnoise_defenses
+from robustnoise.api import (
+    Answer,
+    AttackResult,
+    AttackTraits,
+    BlackBoxAttack,
+    Classifier,
+    Context,
+    Crafter,
+    Defense,
+    DefenseTraits,
+    InputWrapper,
+    Oracle,
+    Plugin,
+    SeedStream,
+    Split,
+    Stage,
+    Targets,
+    ThreatModel,
+    create,
+)
+from robustnoise.models.files import save_classifier
+from robustnoise.registry import registry
+from robustnoise.testing import check_plugin, toy_model
+
+
+def _pretrained(folder: Path) -> Plugin:
+    path = folder / "tiny.safetensors"
+    save_classifier(toy_model(seed=1), path)
+    found: Plugin = create("defense", "pretrained", path=str(path))
+    return found
+
+
+def _transfer(folder: Path) -> Plugin:
+    found: Plugin = create("attack", "transfer", substitute="jacobian", crafter="pgd")
+    return found
+
+
+MADE: dict[str, Callable[[Path], Plugin]] = {"pretrained": _pretrained, "transfer": _transfer}
+"""Plugins that can't be built without arguments."""
+
+EXCEPTIONS: dict[str, tuple[str, str]] = {}
+"""Plugin name to (contract that it breaks, reason). Strict: one that keeps the contract must be taken out."""
+
+BUILT_IN = [e for e in registry().entries() if e.code is None and "/" not in e.name]
+
+
+@pytest.mark.parametrize("name", [e.name for e in BUILT_IN])
+def test_contracts(name: str, tmp_path: Path) -> None:
+    plugin = MADE[name](tmp_path) if name in MADE else registry().find(name)()
+    if name not in EXCEPTIONS:
+        check_plugin(plugin)
+        return
+    contract, _reason = EXCEPTIONS[name]
+    with pytest.raises(AssertionError, match=repr(contract)):
+        check_plugin(plugin)
+
+
+def test_transfer_without_queries() -> None:
+    check_plugin(create("attack", "transfer", substitute="independent", crafter="fgsm"))
+
+
+def test_a_stack() -> None:
+    check_plugin(create("defense", "plain-training") | create("defense", "gaussian-input-noise"))
+
+
+def test_no_plugin_class_is_missing_from_its_table() -> None:
+    registered = {e.load() for e in registry().entries()}
+    modules = [
+        info.name
+        for package in (robustnoise_attacks, robustnoise_defenses, robustnoise.models)
+        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    ]
+    missing = [
+        f"{name}:{value.__name__}"
+        for name in modules
+        for value in vars(importlib.import_module(name)).values()
+        if isinstance(value, type)
+        and issubclass(value, Plugin)
+        and value.__module__ == name
+        and "__dataclass_params__" in vars(value)
+        and value not in registered
+        and not value.__name__.startswith("_")
+    ]
+    assert not missing
+
+
+# ------------------------------------------------------------------------------------------------------ broken plugins
+
+
+@dataclasses.dataclass(frozen=True)
+class Sound(Crafter):
+    """One correct l-infinity or l2 step, from which the broken ones differ in one way each."""
+
+    def step(self, source: Classifier, x: Tensor, y: Tensor, threat: ThreatModel) -> Tensor:
+        with torch.enable_grad():
+            leaf = x.clone().requires_grad_(True)
+            logits = source.logits(leaf, noise=SeedStream(0))  # type: ignore[attr-defined]
+            (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, y, reduction="sum"), leaf)
+        unit = gradient / gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+        return threat.eps * (gradient.sign() if threat.norm == "linf" else unit)
+
+    def craft(self, source: Classifier, x: Tensor, y: Tensor, threat: ThreatModel, seeds: SeedStream) -> Tensor:
+        return threat.project(x, x + self.step(source, x, y, threat))
+
+
+@dataclasses.dataclass(frozen=True)
+class Reseeds(Sound):
+    def craft(self, source: Classifier, x: Tensor, y: Tensor, threat: ThreatModel, seeds: SeedStream) -> Tensor:
+        torch.manual_seed(0)
+        return super().craft(source, x, y, threat, seeds)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeavesTrainMode(Sound):
+    def craft(self, source: Classifier, x: Tensor, y: Tensor, threat: ThreatModel, seeds: SeedStream) -> Tensor:
+        source.module.train()  # type: ignore[attr-defined]
+        return super().craft(source, x, y, threat, seeds)
+
+
+@dataclasses.dataclass(frozen=True)
+class LooksAtNeighbours(Sound):
+    def craft(self, source: Classifier, x: Tensor, y: Tensor, threat: ThreatModel, seeds: SeedStream) -> Tensor:
+        step = self.step(source, x, y, threat)
+        return threat.project(x, x + step - 0.3 * step.mean(0, keepdim=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class LeavesTheBall(Sound):
+    def craft(self, source: Classifier, x: Tensor, y: Tensor, threat: ThreatModel, seeds: SeedStream) -> Tensor:
+        return (x + 1.5 * self.step(source, x, y, threat)).clamp(0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class WritesIntoX(Sound):
+    def craft(self, source: Classifier, x: Tensor, y: Tensor, threat: ThreatModel, seeds: SeedStream) -> Tensor:
+        x += 0.1
+        return x
+
+
+@dataclasses.dataclass(frozen=True)
+class DoesNothing(Sound):
+    def craft(self, source: Classifier, x: Tensor, y: Tensor, threat: ThreatModel, seeds: SeedStream) -> Tensor:
+        return x.clone()
+
+
+@dataclasses.dataclass(frozen=True)
+class IdleAttack(BlackBoxAttack):
+    """Asks one thing, says nothing of it."""
+
+    report: int = 1
+
+    @property
+    def traits(self) -> AttackTraits:
+        return AttackTraits()
+
+    def run(
+        self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
+    ) -> AttackResult:
+        assert oracle is not None
+        asked = 0
+        if oracle.remaining != 0:
+            oracle.query(targets.x[:1], targets.ids[:1])
+            asked = self.report
+        return AttackResult(targets.x.clone(), asked)
+
+
+class _Noisy(InputWrapper):
+    def __init__(self, inner: Classifier, defense: ToyNoise) -> None:
+        super().__init__(inner, defense, stochastic=True)
+        self.defense = defense
+
+    def change(self, x: Tensor, noise: SeedStream) -> Tensor:
+        return x + self.defense.draw(x, noise)
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyNoise(Defense):
+    """A correct noise defense, from which the broken ones differ in one way each."""
+
+    traits = DefenseTraits(Stage.INFERENCE, stochastic=True, off={"sigma": 0.0})
+
+    sigma: float = 0.1
+
+    def draw(self, x: Tensor, noise: SeedStream) -> Tensor:
+        return self.sigma * torch.randn(x.shape, generator=noise.generator("n"))
+
+    def apply(self, model: Classifier, ctx: Context) -> Classifier:
+        return _Noisy(model, self)
+
+
+@dataclasses.dataclass(frozen=True)
+class GlobalNoise(ToyNoise):
+    def draw(self, x: Tensor, noise: SeedStream) -> Tensor:
+        return self.sigma * torch.randn(x.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class ConstantNoise(ToyNoise):
+    def draw(self, x: Tensor, noise: SeedStream) -> Tensor:
+        return self.sigma * torch.randn(x.shape, generator=SeedStream(0).generator("n"))
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchNoise(ToyNoise):
+    def draw(self, x: Tensor, noise: SeedStream) -> Tensor:
+        return super().draw(x, noise) * x.std()
+
+
+@dataclasses.dataclass(frozen=True)
+class NeverOff(ToyNoise):
+    def draw(self, x: Tensor, noise: SeedStream) -> Tensor:
+        return (self.sigma + 0.01) * torch.randn(x.shape, generator=noise.generator("n"))
+
+
+@dataclasses.dataclass(frozen=True)
+class CutsGradients(ToyNoise):
+    def apply(self, model: Classifier, ctx: Context) -> Classifier:
+        return _Cut(model, self)
+
+
+class _Cut(_Noisy):
+    def change(self, x: Tensor, noise: SeedStream) -> Tensor:
+        return super().change(x, noise).detach()
+
+
+@dataclasses.dataclass(frozen=True)
+class LeavesHooks(ToyNoise):
+    def apply(self, model: Classifier, ctx: Context) -> Classifier:
+        return _Hooked(model, self)
+
+
+class _Hooked(_Noisy):
+    """Takes its hook off again, but not when the network raises."""
+
+    def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
+        handle = self.module.register_forward_hook(lambda *_: None)
+        answer = super().predict(x, noise=noise)
+        handle.remove()
+        return answer
+
+
+@dataclasses.dataclass(frozen=True)
+class SilentDefense(ToyNoise):
+    def apply(self, model: Classifier, ctx: Context) -> Classifier:
+        return model
+
+
+@pytest.mark.parametrize("plugin", [Sound(), ToyNoise()], ids=lambda p: type(p).__name__)
+def test_the_sound_toys_pass(plugin: Plugin) -> None:
+    check_plugin(plugin)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "contract"),
+    [
+        (Reseeds(), "global-state"),
+        (LeavesTrainMode(), "model-untouched"),
+        (LooksAtNeighbours(), "row-independence"),
+        (LeavesTheBall(), "eps"),
+        (WritesIntoX(), "inputs-untouched"),
+        (DoesNothing(), "beats-noise"),
+        (IdleAttack(), "acts"),
+        (IdleAttack(report=2), "queries"),
+        (GlobalNoise(), "global-state"),
+        (ConstantNoise(), "traits"),
+        (BatchNoise(), "row-independence"),
+        (NeverOff(), "off-is-identity"),
+        (CutsGradients(), "traits"),
+        (LeavesHooks(), "model-untouched"),
+        (SilentDefense(), "acts"),
+    ],
+    ids=lambda v: type(v).__name__ if isinstance(v, Plugin) else v,
+)
+def test_a_broken_plugin_is_caught_by_name(plugin: Plugin, contract: str) -> None:
+    with pytest.raises(AssertionError, match=f"contract '{contract}'"):
+        check_plugin(plugin)

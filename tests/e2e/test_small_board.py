@@ -1,0 +1,246 @@
+"""A board from end to end: resume, processes, memory bounds, kills, edits, bad input."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+import robustnoise as rn
+from robustnoise import store as store_module
+from robustnoise.board import load_board
+from robustnoise.errors import RowError, StoreError
+from robustnoise.harness.runner import plan, run
+from robustnoise.store import Store
+from tests.e2e.conftest import command, environment, robustnoise, rows_of
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an undisturbed run of the tiny board, made through the command line."""
+    from tests.e2e.conftest import BOARD
+
+    base = tmp_path_factory.mktemp("undisturbed")
+    (base / "board").mkdir()
+    (base / "board" / "board.toml").write_text(BOARD)
+    done = robustnoise(base / "cache", ["run", "board", "--output", "out"], base)
+    assert done.returncode == 0, done.stderr
+    return base
+
+
+def test_rows_hold_deltas_controls_and_a_reference_that_nobody_listed(finished: Path) -> None:
+    frame = rn.Leaderboard(finished / "out").to_frame()
+    # plain, noisy, and noisy's own net without its inference stages, times four attacks
+    assert len(frame) == 12
+    assert frame["ranked"].all()
+    noisy = frame[(frame.victim == "noisy") & (frame.attack == "asking")].iloc[0]
+    assert noisy["against"] == "noisy less inference"
+    assert noisy["delta_low"] <= noisy["delta"] <= noisy["delta_high"]
+    assert noisy["queries"] == 200
+    null = frame[(frame.victim == "plain") & (frame.attack == "null")].iloc[0]
+    assert null["drop"] == 0
+    assert frame[(frame.victim == "plain") & (frame.attack == "shared")].iloc[0]["drop"] < -0.02
+
+
+def test_verify_passes_on_a_run_and_finds_an_edited_row(finished: Path, tmp_path: Path) -> None:
+    assert rn.Leaderboard(finished / "out").verify() == []
+    copy = shutil.copytree(finished / "out", tmp_path / "copy")
+    path = sorted((copy / "rows").glob("*.json"))[0]
+    row = json.loads(path.read_text())
+    row["outcome"]["victim"]["queries"] += 1
+    path.write_text(json.dumps(row))
+    problems = rn.Leaderboard(copy).verify()
+    assert len(problems) == 1
+    assert path.name in problems[0]
+    assert "changed after it was written" in problems[0]
+    with pytest.raises(RowError, match=path.name):
+        rn.Leaderboard(copy).rows()
+
+
+def test_a_newer_schema_is_refused_by_name(finished: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(finished / "out", tmp_path / "copy")
+    path = sorted((copy / "rows").glob("*.json"))[0]
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    with pytest.raises(RowError, match="schema 99"):
+        rn.Leaderboard(copy).rows()
+
+
+def test_a_second_run_computes_nothing_and_changes_nothing(finished: Path) -> None:
+    before = {p: p.read_bytes() for p in (finished / "out").rglob("*") if p.is_file()}
+    again = robustnoise(finished / "cache", ["run", "board", "--output", "out"], finished)
+    assert again.returncode == 0
+    assert "train" not in again.stderr
+    assert {p: p.read_bytes() for p in before} == before
+
+
+@pytest.mark.parametrize("bound", [1, 7, 256])
+def test_the_memory_bound_changes_no_record(finished: Path, tmp_path: Path, bound: int) -> None:
+    experiment = load_board(finished / "board").experiment()
+    records = run(experiment, Store(tmp_path / "store"), memory_images=bound)
+    expected = rows_of(finished / "out")
+    assert {f"{r.digest}.json" for r in records} == set(expected)
+    for record in records:
+        assert json.loads(json.dumps(record.outcome)) == expected[f"{record.digest}.json"][1]
+
+
+def test_two_processes_give_the_same_rows(finished: Path, board: Path) -> None:
+    done = robustnoise(board.parent / "cache", ["run", "board", "--output", "out", "--jobs", "2"], board.parent)
+    assert done.returncode == 0, done.stderr
+    assert rows_of(board.parent / "out") == rows_of(finished / "out")
+
+
+def test_killed_at_random_moments_it_ends_in_the_same_rows(finished: Path, board: Path) -> None:
+    cache, out = board.parent / "cache", board.parent / "out"
+    arguments = ["run", "board", "--output", "out"]
+    moments = random.Random(20240607)
+    kills = 0
+    for _ in range(6):
+        process = subprocess.Popen(
+            command(cache, *arguments), cwd=board.parent, env=environment(cache),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            process.wait(timeout=moments.uniform(2.0, 6.0))
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    assert kills, "the board finished before the first kill; make it longer"
+    done = robustnoise(cache, arguments, board.parent)
+    assert done.returncode == 0, done.stderr
+    assert rows_of(out) == rows_of(finished / "out")
+    assert list(Store(cache / "store").damaged()) == []
+
+
+def test_ctrl_c_loses_nothing_and_says_so(board: Path) -> None:
+    cache = board.parent / "cache"
+    process = subprocess.Popen(
+        command(cache, "run", "board"), cwd=board.parent, env=environment(cache), stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    process.stderr.readline()  # the first finished piece of work
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again" in message
+    assert "Traceback" not in message
+
+
+def test_plan_says_what_is_cached_and_missing(finished: Path, tmp_path: Path) -> None:
+    experiment = load_board(finished / "board").experiment()
+    assert sum(p.missing for p in plan(experiment, Store(finished / "cache" / "store"))) == 0
+    fresh = {p.stage: p for p in plan(experiment, Store(tmp_path / "empty"))}
+    assert fresh["train"].missing == 2  # noisy and its reference share one
+    assert fresh["substitute"].missing == 1 + 3
+
+
+def test_a_changed_protocol_is_not_ranked(finished: Path) -> None:
+    changed = ["run", "board", "--output", "limited", "--limit", "40", "--set", "run.draws=2"]
+    done = robustnoise(finished / "cache", changed, finished)
+    assert done.returncode == 0, done.stderr
+    frame = rn.Leaderboard(finished / "limited").to_frame()
+    assert set(frame["n"]) == {40}
+    assert not frame["ranked"].any()
+
+
+def test_adding_a_row_twice_is_idempotent_and_another_outcome_is_a_conflict(finished: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    board = rn.Leaderboard(finished / "out")
+    (tmp_path / "board.toml").write_bytes((finished / "out" / "board.toml").read_bytes())
+    target = rn.Leaderboard(tmp_path)
+    record = board.rows()[0]
+    first = target.add(record)
+    content = first.read_bytes()
+    assert target.add(record) == first
+    assert first.read_bytes() == content
+    with pytest.raises(RowError, match="another outcome"):
+        target.add(replace(record, victim=replace(record.victim, queries=record.victim.queries + 1)))
+
+
+@pytest.mark.parametrize("number", [28, 30])  # ENOSPC, EROFS
+def test_a_full_disk_or_read_only_folder_is_one_clear_error(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    import os
+
+    experiment = load_board(finished / "board").experiment()
+
+    def fail(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(store_module.os, "fsync", fail)
+    with pytest.raises(StoreError, match="can't write"):
+        run(experiment, Store(tmp_path / "store"))
+    assert not list((tmp_path / "store").rglob("*.tmp"))
+
+
+def test_a_corrupted_cache_file_is_named_and_repaired(finished: Path) -> None:
+    base = finished / "damaged"
+    shutil.copytree(finished / "cache", base / "cache")
+    shutil.copytree(finished / "board", base / "board")
+    victim = max((base / "cache" / "store" / "objects").glob("*/*"), key=lambda p: p.stat().st_size)
+    victim.write_bytes(victim.read_bytes()[:-1] + b"?")
+    broken = robustnoise(base / "cache", ["run", "board"], base)
+    assert broken.returncode == 2
+    assert victim.name in broken.stderr
+    assert "cache repair" in broken.stderr
+    assert robustnoise(base / "cache", ["cache", "repair"], base).returncode == 0
+    assert robustnoise(base / "cache", ["run", "board"], base).returncode == 0
+    assert rows_of(base / "runs" / "tiny") == rows_of(finished / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("victims.noisy=pgd-trainin", "Did you mean 'pgd-training'"),
+        ("threat.epsilon=0.1", "threat.epsilon: unknown key"),
+        ("threat.eps=8", "write 8/255"),
+        ('threat.eps="8/2x"', "neither a number nor a fraction"),
+        ("run.undefended=plane", "'plane'"),
+        ("data.train=100000", "digits"),
+        ("attacks.shared=transfer(jacobian)", "'crafter' must be given"),
+        ("run.draws=0", "run.draws"),
+        ("data.overlap=2", "overlap"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(board: Path, change: str, message: str) -> None:
+    done = robustnoise(board.parent / "cache", ["run", "board", "--set", change], board.parent)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (board.parent / "runs").exists()
+    assert not (board.parent / "cache" / "store").exists()
+
+
+def test_an_empty_board_says_what_to_do(board: Path) -> None:
+    done = robustnoise(board.parent / "cache", ["board", "show", "board"], board.parent)
+    assert done.returncode == 2
+    assert "no rows yet" in done.stderr
+
+
+def test_show_json_is_for_programs(finished: Path) -> None:
+    done = robustnoise(finished / "cache", ["board", "show", "out", "--json"], finished)
+    rows = json.loads(done.stdout)
+    assert len(rows) == 12
+    assert {"victim", "attack", "robust", "robust_low", "delta"} <= set(rows[0])
+
+
+def test_compare_ends_in_one_sentence(finished: Path) -> None:
+    arguments = [
+        "compare", "plain-training(epochs=4)", "plain-training(epochs=4) | gaussian-input-noise(sigma=0.05)",
+        "--data", "digits", "--model", "mlp(hidden=24)", "--eps", "1/10", "--limit", "100",
+        "--attack", "transfer(independent(model=mlp(hidden=24)), fgsm)",
+    ]  # fmt: skip
+    done = robustnoise(finished / "cache", arguments, finished)
+    assert done.returncode == 0, done.stderr
+    assert "points [" in done.stdout.splitlines()[-1]
+    assert "n = 100" in done.stdout.splitlines()[-1]

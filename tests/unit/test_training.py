@@ -1,0 +1,220 @@
+"""The one training loop: a function of its seed, resumable to the byte, and loud when it diverges."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from robustnoise_defenses import FastTraining, PlainTraining
+from torch import Tensor
+
+from robustnoise import training
+from robustnoise.data import Split
+from robustnoise.errors import BadData, BadParameter, CorruptArtifact, MissingCapability
+from robustnoise.models import create
+from robustnoise.models.classifier import TorchClassifier
+from robustnoise.protocols import Context
+from robustnoise.seeds import SeedStream
+from robustnoise.training import Schedule, TrainingDiverged, fit, shifted
+
+SHAPE = (1, 6, 6)
+SCHEDULE = Schedule(epochs=3, learning_rate=0.01, batch_size=16, shift=1)
+SEEDS = SeedStream(1, ("test",))
+
+
+def _data(n: int = 64) -> Split:
+    """Two classes: bright upper half or bright lower half."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(n) % 2
+    images = generator.integers(0, 80, (n, *SHAPE))
+    images[labels == 0, :, :3] += 150
+    images[labels == 1, :, 3:] += 150
+    return Split(np.arange(n), images=images.astype(np.uint8), labels=labels, num_classes=2, name="train")
+
+
+DATA = _data()
+IMAGES, LABELS = torch.from_numpy(DATA.images.copy()), torch.from_numpy(DATA.labels.copy())
+
+
+def _fresh(seed: int = 0) -> TorchClassifier:
+    return create("mlp(hidden=8)", SHAPE, 2, seed=seed)
+
+
+def _weights(classifier: TorchClassifier) -> dict[str, bytes]:
+    return {k: v.numpy().tobytes() for k, v in classifier.module.state_dict().items()}
+
+
+class Interrupting:
+    """Progress whose meter raises KeyboardInterrupt after so many steps; counts them."""
+
+    def __init__(self, after: float = math.inf) -> None:
+        self.after, self.done, self.total = after, 0, 0
+
+    def start(self, label: str, total: int) -> Interrupting:
+        self.total = total
+        return self
+
+    def advance(self, steps: int = 1) -> None:
+        self.done += steps
+        if self.done >= self.after:
+            raise KeyboardInterrupt
+
+
+class Recorder:
+    """A hook that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.batches: list[Tensor] = []
+        self.draws: list[int] = []
+        self.progress: list[float] = []
+
+    def on_inputs(self, source: Any, x: Tensor, y: Tensor, progress: float, seeds: SeedStream) -> Tensor:
+        self.batches.append(x.clone())
+        self.draws.append(seeds.seed())
+        self.progress.append(progress)
+        return x
+
+    def __repr__(self) -> str:
+        return "Recorder"
+
+
+def test_training_learns() -> None:
+    trained = fit(_fresh(), IMAGES, LABELS, Schedule(8, 0.02, 16), SEEDS)
+    answers = trained.predict(IMAGES.float() / 255, noise=SEEDS).labels
+    assert (answers == LABELS).float().mean() > 0.95
+    assert not trained.module.training
+    assert not any(p.requires_grad for p in trained.module.parameters())
+
+
+def test_same_seed_same_weights() -> None:
+    first = fit(_fresh(), IMAGES, LABELS, SCHEDULE, SEEDS)
+    again = fit(_fresh(), IMAGES, LABELS, SCHEDULE, SEEDS)
+    assert _weights(first) == _weights(again)
+    assert first.digest == again.digest
+    assert first.digest != fit(_fresh(), IMAGES, LABELS, SCHEDULE, SEEDS.child("other")).digest
+    assert first.digest != fit(_fresh(1), IMAGES, LABELS, SCHEDULE, SEEDS).digest
+
+
+def test_a_global_seed_moves_nothing_and_is_not_moved() -> None:
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first = fit(_fresh(), IMAGES, LABELS, SCHEDULE, SEEDS)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(99)
+        assert fit(_fresh(), IMAGES, LABELS, SCHEDULE, SEEDS).digest == first.digest
+
+
+def test_the_start_is_left_as_it_is() -> None:
+    start = _fresh()
+    before, digest = _weights(start), start.digest
+    fit(start, IMAGES, LABELS, SCHEDULE, SEEDS)
+    assert (_weights(start), start.digest) == (before, digest)
+    assert not start.module.training
+    assert all(p.grad is None and not p.requires_grad for p in start.module.parameters())
+
+
+@pytest.mark.parametrize("after", [1, 4, 5, 7, 8, 11])
+@pytest.mark.parametrize("defense", [PlainTraining(epochs=3, batch_size=16, shift=1), FastTraining(epochs=3, batch_size=16)])
+def test_resuming_ends_in_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, defense: PlainTraining
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    whole = defense.apply(_fresh(), Context(train=DATA, seed=5))
+    path = tmp_path / "partial.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        defense.apply(_fresh(), Context(train=DATA, seed=5, checkpoint=path, progress=Interrupting(after)))
+    assert path.exists() == (after > 4)
+    meter = Interrupting()
+    resumed = defense.apply(_fresh(), Context(train=DATA, seed=5, checkpoint=path, progress=meter))
+    assert isinstance(whole, TorchClassifier)
+    assert isinstance(resumed, TorchClassifier)
+    assert _weights(resumed) == _weights(whole)
+    assert meter.done == meter.total == 12
+
+
+def test_resuming_goes_on_and_does_not_start_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    path = tmp_path / "partial.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        ctx = Context(checkpoint=path, progress=Interrupting(9))
+        fit(_fresh(), IMAGES, LABELS, SCHEDULE, SEEDS, hooks=[Recorder()], ctx=ctx)
+    recorder = Recorder()
+    fit(_fresh(), IMAGES, LABELS, SCHEDULE, SEEDS, hooks=[recorder], ctx=Context(checkpoint=path))
+    assert len(recorder.batches) == 4
+
+
+@pytest.mark.parametrize("damage", ["bytes", "other training", "empty"])
+def test_a_checkpoint_that_does_not_fit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    path = tmp_path / "partial.safetensors"
+    fit(_fresh(), IMAGES, LABELS, SCHEDULE, SEEDS, ctx=Context(checkpoint=path))
+    if damage == "bytes":
+        path.write_bytes(path.read_bytes()[:100])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    seeds = SEEDS.child("other") if damage == "other training" else SEEDS
+    with pytest.raises(CorruptArtifact, match="cache repair") as caught:
+        fit(_fresh(), IMAGES, LABELS, SCHEDULE, seeds, ctx=Context(checkpoint=path))
+    assert str(path) in str(caught.value)
+
+
+def test_two_epochs_see_different_order_shift_and_draws() -> None:
+    recorder = Recorder()
+    one_batch = Schedule(2, 0.01, 64, shift=2)
+    fit(_fresh(), IMAGES, LABELS, one_batch, SEEDS, hooks=[recorder])
+    first, second = recorder.batches
+    plain = IMAGES.float() / 255
+    unshifted = [sum(any(torch.equal(row, image) for image in plain) for row in batch) for batch in (first, second)]
+    assert max(unshifted) < 32  # a 5x5 grid of offsets keeps about one image in 25
+    key = [sorted(row.numpy().tobytes() for row in batch) for batch in (first, second)]
+    assert key[0] != key[1]
+    assert recorder.draws[0] != recorder.draws[1]
+    assert recorder.progress == [0.0, 0.5]
+
+
+def test_every_epoch_sees_every_image_once_in_another_order() -> None:
+    recorder = Recorder()
+    fit(_fresh(), IMAGES, LABELS, Schedule(2, 0.01, 10), SEEDS, hooks=[recorder])
+    assert [len(b) for b in recorder.batches] == [10, 10, 10, 10, 10, 10, 4] * 2
+    epochs = [torch.cat(recorder.batches[:7]), torch.cat(recorder.batches[7:])]
+    assert not torch.equal(*epochs)
+    expected = sorted(row.numpy().tobytes() for row in IMAGES.float() / 255)
+    assert all(sorted(row.numpy().tobytes() for row in epoch) == expected for epoch in epochs)
+
+
+def test_a_shift_moves_the_image_and_fills_with_black() -> None:
+    x = torch.zeros(200, 1, 7, 7)
+    x[:, :, 3, 3] = 1
+    moved = shifted(x, 2, torch.Generator().manual_seed(0))
+    assert torch.equal(moved.flatten(1).sum(1), torch.ones(200))
+    _, _, rows, columns = moved.nonzero(as_tuple=True)
+    assert sorted(set(rows.tolist())) == sorted(set(columns.tolist())) == [1, 2, 3, 4, 5]
+    assert len(set(zip(rows.tolist(), columns.tolist(), strict=True))) == 25
+
+
+def test_the_rate_is_a_triangle() -> None:
+    schedule = Schedule(1, 0.1, 1, warmup=0.2)
+    assert [schedule.rate(p) for p in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx([0, 0.05, 0.1, 0.05, 0])
+
+
+def test_divergence_is_reported() -> None:
+    images = IMAGES.float() / 255
+    images[5, 0, 0, 0] = math.nan
+    with pytest.raises(TrainingDiverged, match=r"epoch 1, step \d: loss nan\. Lower learning_rate \(now 0\.01\)"):
+        fit(_fresh(), images, LABELS, SCHEDULE, SEEDS)
+    with pytest.raises(TrainingDiverged, match="loss (nan|inf)"):
+        fit(_fresh(), IMAGES, LABELS, Schedule(20, 1e30, 16), SEEDS)
+
+
+def test_what_cannot_be_trained_is_refused() -> None:
+    with pytest.raises(BadData, match="at least one image"):
+        fit(_fresh(), IMAGES[:0], LABELS[:0], SCHEDULE, SEEDS)
+    with pytest.raises(BadParameter, match="PlainTraining needs training images"):
+        PlainTraining().apply(_fresh(), Context())
+    with pytest.raises(MissingCapability, match="PlainTraining trains a network"):
+        PlainTraining().apply(object(), Context(train=DATA))  # type: ignore[arg-type]
