@@ -54,6 +54,7 @@ format: install  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 
 bench: install  ## run the benchmarks
+	@test -d benchmarks || { echo "There is no folder benchmarks/ yet." >&2; exit 1; }
 	$(BIN)/python -m benchmarks
 
 wheel: install  ## build sdist and wheel into dist/ and check the wheel's top-level names

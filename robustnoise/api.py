@@ -46,7 +46,7 @@ from robustnoise.protocols import (
 from robustnoise.registry import build, create
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import Number, Plugin
-from robustnoise.threat import Access, L2, Linf, Norm, ThreatModel
+from robustnoise.threat import L2, Access, Linf, Norm, ThreatModel
 from robustnoise.training import InputHook, LeadingTraining, Schedule, as_floats, fit
 
 
@@ -68,6 +68,7 @@ def lazy_attribute(package: str, table: Mapping[str, str], name: str) -> object:
 
 __all__ = [
     "BLOCK",
+    "L2",
     "Access",
     "Answer",
     "AttackResult",
@@ -86,7 +87,6 @@ __all__ = [
     "Identity",
     "InputHook",
     "InputWrapper",
-    "L2",
     "LayerWrapper",
     "LeadingTraining",
     "Linf",

@@ -50,4 +50,3 @@ def predict_blocks(classifier: Classifier, x: Tensor, noise: SeedStream) -> Answ
 
 def _cut(answer: Answer, rows: int) -> Answer:
     return Answer(*(None if part is None else part[:rows].cpu() for part in answer))  # type: ignore[arg-type]
-

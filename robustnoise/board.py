@@ -145,7 +145,9 @@ class Board:
         Raises:
             BadBoard: with file and key.
         """
-        return tuple(Attack(name, self._build(f"attacks.{name}", text, "attack")) for name, text in self.file.attacks.items())
+        return tuple(
+            Attack(name, self._build(f"attacks.{name}", text, "attack")) for name, text in self.file.attacks.items()
+        )
 
     def victims(self) -> tuple[Victim, ...]:
         """The victims, built, each with its reference.
@@ -182,7 +184,12 @@ class Board:
             raise BadBoard(f"{self.origin}: {key}: {error}") from None
 
     def experiment(
-        self, *, data_dir: Path | None = None, device: str = "cpu", plugin_files: Sequence[Path] = (), progress: bool = True
+        self,
+        *,
+        data_dir: Path | None = None,
+        device: str = "cpu",
+        plugin_files: Sequence[Path] = (),
+        progress: bool = True,
     ) -> Experiment:
         """Everything checked, data loaded, nothing run.
 
@@ -240,7 +247,9 @@ def find_board(name_or_path: str | Path) -> Path:
     if (shipped / str(name_or_path) / "board.toml").is_file():
         return shipped / str(name_or_path)
     names = ", ".join(sorted(p.parent.name for p in shipped.glob("*/board.toml")))
-    raise BadBoard(f"no board {str(name_or_path)!r}: expected a folder with a board.toml, or a shipped board ({names}).")
+    raise BadBoard(
+        f"no board {str(name_or_path)!r}: expected a folder with a board.toml, or a shipped board ({names})."
+    )
 
 
 def load_board(path: Path, overrides: Sequence[str] = ()) -> Board:
@@ -325,4 +334,3 @@ def adhoc_board(
         "attacks": dict(attacks),
     }
     return board_from(content, "command line")
-

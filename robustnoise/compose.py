@@ -50,7 +50,7 @@ class Identity(Defense):
 
     traits = DefenseTraits(Stage.INFERENCE)
 
-    def apply(self, model: Classifier, ctx: Context) -> Classifier:  # noqa: ARG002 - the protocol's signature
+    def apply(self, model: Classifier, ctx: Context) -> Classifier:
         """`model` itself."""
         return model
 

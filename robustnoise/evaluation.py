@@ -106,7 +106,12 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Plain fields."""
-        return {"robust": asdict(self.robust), "clean": asdict(self.clean), "n": self.record.n, "sentence": self.sentence}
+        return {
+            "robust": asdict(self.robust),
+            "clean": asdict(self.clean),
+            "n": self.record.n,
+            "sentence": self.sentence,
+        }
 
 
 def comparison(record: EvaluationRecord, what: str) -> Comparison:
@@ -117,8 +122,8 @@ def comparison(record: EvaluationRecord, what: str) -> Comparison:
         what: what was changed, for the sentence.
     """
     robust, clean = record.delta(), record.delta(on="clean")
-    assert robust is not None  # noqa: S101 - callers give a reference
-    assert clean is not None  # noqa: S101
+    assert robust is not None
+    assert clean is not None
     robust_figure = Figure(robust.estimate, robust.low, robust.high, robust.p_value)
     clean_figure = Figure(clean.estimate, clean.low, clean.high, clean.p_value)
     return Comparison(record, robust_figure, clean_figure, sentence(what, "robust accuracy", robust_figure, record.n))

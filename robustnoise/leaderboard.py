@@ -46,8 +46,9 @@ class Leaderboard:
 
         def order(record: EvaluationRecord) -> tuple[int, str, int, str, str]:
             victim, attack = record.victim.victim["name"], record.attack["name"]
-            places = (victims.index(victim) if victim in victims else len(victims)), (
-                attacks.index(attack) if attack in attacks else len(attacks)
+            places = (
+                (victims.index(victim) if victim in victims else len(victims)),
+                (attacks.index(attack) if attack in attacks else len(attacks)),
             )
             return places[0], victim, places[1], attack, record.digest
 
@@ -68,8 +69,8 @@ class Leaderboard:
             known = read_row(path)
             if known.outcome != record.outcome:
                 raise RowError(
-                    f"{path}: holds another outcome for the same victim, attack, data and seed. Results must repeat on one "
-                    "machine; remove the old row if it comes from another machine or version."
+                    f"{path}: holds another outcome for the same victim, attack, data and seed. Results must repeat on "
+                    "one machine; remove the old row if it comes from another machine or version."
                 )
             return path
         content = json.dumps(record.to_json(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -133,7 +134,9 @@ class Leaderboard:
             if not written.exists():
                 problems.append(f"{written}: absent; 'robustnoise board report {self.path}' writes it.")
             elif written.read_text(encoding="utf-8") != self.report():
-                problems.append(f"{written}: doesn't follow from the rows; 'robustnoise board report {self.path}' rewrites it.")
+                problems.append(
+                    f"{written}: doesn't follow from the rows; 'robustnoise board report {self.path}' rewrites it."
+                )
         if not any(self.rows_folder.glob("*.json")):
             problems.append(f"{self.path}: the board has no rows yet. 'robustnoise run {self.path}' makes them.")
         return problems

@@ -38,7 +38,9 @@ class CountingOracle:
         total: int | None = None,
     ) -> None:
         if threat.access is Access.GRADIENTS:
-            raise BadParameter("access = gradients: an oracle answers labels, scores or logits; gradients are for audits.")
+            raise BadParameter(
+                "access = gradients: an oracle answers labels, scores or logits; gradients are for audits."
+            )
         self._victim = victim
         self._noise = noise
         self._per_image = per_image

@@ -128,7 +128,7 @@ class _NoMeter:
 class Silent:
     """Reports nothing."""
 
-    def start(self, label: str, total: int) -> Meter:  # noqa: ARG002 - the protocol's signature
+    def start(self, label: str, total: int) -> Meter:
         return _NoMeter()
 
 
@@ -238,11 +238,13 @@ class AttackTraits:
         access: the least that the oracle must answer.
         queries: it asks the oracle, so its result belongs to one victim; False makes one result serve all victims.
         control: it is a control of the board, not an attack to rank.
+        null: it is the control that hands in the images as they are.
     """
 
     access: Access = Access.LABELS
     queries: bool = True
     control: bool = False
+    null: bool = False
 
 
 class Crafter(Plugin):
@@ -328,4 +330,3 @@ class TwoStage(Protocol):
     def substitute(self) -> Substitute: ...
     @property
     def crafter(self) -> Crafter: ...
-

@@ -238,7 +238,8 @@ class EvaluationRecord:
             if not isinstance(n, int) or not 0 < n <= MAX_IMAGES:
                 raise RowError(f"n = {n!r}: expected 1 to {MAX_IMAGES} images.")
             arms = {
-                name: None if identity[name] is None else Arm.from_json(identity[name], outcome[name], n) for name in ARMS
+                name: None if identity[name] is None else Arm.from_json(identity[name], outcome[name], n)
+                for name in ARMS
             }
             if arms["victim"] is None:
                 raise RowError("the row has no victim.")

@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import inspect
 import math
+import re
 import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -23,6 +24,7 @@ from robustnoise.compose import Defense, Stack, compose
 from robustnoise.errors import BadParameter, BadSpec, BrokenPlugin, DuplicatePlugin, UnknownPlugin, did_you_mean
 from robustnoise.protocols import BlackBoxAttack, Crafter, Model, Substitute
 from robustnoise.spec import (
+    WORDS,
     Call,
     Pipe,
     Plugin,
@@ -161,7 +163,7 @@ class Registry:
         entry = self._entries.get(name)
         if entry is None:
             names = [e.name for e in self.entries() if kind is None or self._kind_of(e) == kind]
-            package = name.split("/")[0]
+            package = name.split("/", maxsplit=1)[0]
             cause = f" Package {package!r} is broken: {self.broken[package]}." if package in self.broken else ""
             raise UnknownPlugin(
                 f"no {kind or 'plugin'} {name!r}.{did_you_mean(name, names)}{cause} "
@@ -264,7 +266,9 @@ def format_value(value: Scalar) -> str:
     if isinstance(value, float):
         short = f"{value:.12g}"
         return short if float(short) == value else repr(value)  # 8/255 needs all its digits
-    return f'"{value}"' if isinstance(value, str) and not value.replace("-", "").replace("_", "").isalnum() else str(value)
+    if isinstance(value, str) and not (re.fullmatch(r"[A-Za-z_][\w-]*", value) and value.lower() not in WORDS):
+        return f"'{value}'" if '"' in value else f'"{value}"'
+    return str(value)
 
 
 # --------------------------------------------------------------------------------------------------- plugins from specs

@@ -226,7 +226,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-_WORDS: dict[str, Scalar] = {"true": True, "false": False, "none": None, "inf": math.inf}
+WORDS: dict[str, Scalar] = {"true": True, "false": False, "none": None, "inf": math.inf}
 
 
 class _Parser:
@@ -245,7 +245,9 @@ class _Parser:
         self.at = 0
 
     def error(self, position: int, expected: str) -> BadSpec:
-        return BadSpec(f"can't read {self.text!r} at position {position + 1} ({self.text[position:][:12]!r}): {expected}.")
+        return BadSpec(
+            f"can't read {self.text!r} at position {position + 1} ({self.text[position:][:12]!r}): {expected}."
+        )
 
     def peek(self, text: str) -> bool:
         kind, value, _ = self.tokens[self.at]
@@ -307,9 +309,9 @@ class _Parser:
                 except ValueError as error:
                     raise self.error(position, str(error)) from None
             return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
-        if kind == "word" and text.lower() in _WORDS:
+        if kind == "word" and text.lower() in WORDS:
             self.at += 1
-            return _WORDS[text.lower()]
+            return WORDS[text.lower()]
         return self.pipe()
 
 

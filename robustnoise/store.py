@@ -128,7 +128,11 @@ class Store:
         return self.root / "partial" / f"{key}.safetensors"
 
     def put(
-        self, stage: str, inputs: Mapping[str, Any], outputs: Mapping[str, bytes], facts: Mapping[str, Any] | None = None
+        self,
+        stage: str,
+        inputs: Mapping[str, Any],
+        outputs: Mapping[str, bytes],
+        facts: Mapping[str, Any] | None = None,
     ) -> Cell:
         """Keep a finished piece of work. The record is written last, so a cell is there whole or not at all."""
         hashes = {}
@@ -207,7 +211,7 @@ class Store:
 
     def leftovers(self) -> Iterator[Path]:
         """Files that no finished cell refers to: unreferenced objects, temporary files of killed writers."""
-        used = set()
+        used: set[str] = set()
         for path in self.cells():
             with contextlib.suppress(CorruptArtifact):
                 used.update(self.read_cell(path).outputs.values())

@@ -93,7 +93,7 @@ class LeadingTraining(Defense):
     batch_size: Annotated[int, Field(ge=1, le=65536, description="images a step")] = 100
     shift: Annotated[int, Field(ge=0, le=32, description="random translation of each axis, pixels")] = 0
 
-    def on_inputs(self, source: Classifier, x: Tensor, y: Tensor, progress: float, seeds: SeedStream) -> Tensor:  # noqa: ARG002
+    def on_inputs(self, source: Classifier, x: Tensor, y: Tensor, progress: float, seeds: SeedStream) -> Tensor:
         """The batch as it is."""
         return x
 
@@ -127,7 +127,7 @@ class LiveSource:
         self.num_classes = classifier.num_classes
         self.input_shape = classifier.input_shape
 
-    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:  # noqa: ARG002 - the protocol's signature
+    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
         """See `robustnoise.protocols.Differentiable.logits`."""
         out: Tensor = self.module(x)
         return out
@@ -180,6 +180,7 @@ def fit(
         if ctx.checkpoint and epoch + 1 < schedule.epochs and time.monotonic() - written > CHECKPOINT_SECONDS:
             _save(ctx.checkpoint, fingerprint, epoch + 1, module, optimizer)
             written = time.monotonic()
+    optimizer.zero_grad(set_to_none=True)  # the last step's gradients would stay with the classifier
     return TorchClassifier(module, classifier.input_shape, classifier.num_classes, classifier.architecture)
 
 

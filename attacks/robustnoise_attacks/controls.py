@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from robustnoise.api import AttackResult, AttackTraits, BlackBoxAttack, Oracle, SeedStream, Split, Targets, ThreatModel
-
 from robustnoise_attacks.gradient.engine import uniform_in_ball
 
 
@@ -16,10 +15,15 @@ class NullAttack(BlackBoxAttack):
     @property
     def traits(self) -> AttackTraits:
         """A control that asks nothing."""
-        return AttackTraits(queries=False, control=True)
+        return AttackTraits(queries=False, control=True, null=True)
 
     def run(
-        self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream  # noqa: ARG002
+        self,
+        oracle: Oracle | None,
+        seed_data: Split,
+        targets: Targets,
+        threat: ThreatModel,
+        seeds: SeedStream,
     ) -> AttackResult:
         """See `BlackBoxAttack.run`."""
         return AttackResult(targets.x.clone(), 0)
@@ -35,7 +39,12 @@ class RandomNoiseAttack(BlackBoxAttack):
         return AttackTraits(queries=False, control=True)
 
     def run(
-        self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream  # noqa: ARG002
+        self,
+        oracle: Oracle | None,
+        seed_data: Split,
+        targets: Targets,
+        threat: ThreatModel,
+        seeds: SeedStream,
     ) -> AttackResult:
         """See `BlackBoxAttack.run`."""
         perturbation = uniform_in_ball(targets.x, threat, seeds.generator("noise"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
+
 from robustnoise.api import (
     BadData,
     Classifier,
@@ -55,7 +56,7 @@ class Pretrained(Defense):
                 f"pretrained: {self.path}: {error.strerror}. Expected a file of robustnoise.models.save_classifier."
             ) from None
 
-    def train(self, model: Classifier, ctx: Context, stages: Sequence[Defense]) -> Classifier:  # noqa: ARG002
+    def train(self, model: Classifier, ctx: Context, stages: Sequence[Defense]) -> Classifier:
         """The stored classifier, if it takes the same images and classes as `model`."""
         self.check()
         loaded = load_classifier(self.path)

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from robustnoise.api import Answer, Classifier, Context, Defense, DefenseTraits, SeedStream, Stage, Wrapper
 from torch import Tensor
 from torch.nn import functional
+
+from robustnoise.api import Answer, Classifier, Context, Defense, DefenseTraits, SeedStream, Stage, Wrapper
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Vote(Defense):
 
     passes: Annotated[int, Field(ge=1, le=100_000, description="forward passes an answer")] = 16
 
-    def apply(self, model: Classifier, ctx: Context) -> Classifier:  # noqa: ARG002
+    def apply(self, model: Classifier, ctx: Context) -> Classifier:
         """See `Defense.apply`."""
         return model if self.passes == 1 else _Voting(model, self)
 

@@ -22,7 +22,9 @@ cache_app = typer.Typer(no_args_is_help=True, help="Look into the store of finis
 app.add_typer(board_app, name="board")
 app.add_typer(cache_app, name="cache")
 
-DataDir = Annotated[Path | None, typer.Option(help="Folder with the canonical files of datasets [env: ROBUSTNOISE_DATA].")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder with the canonical files of datasets [env: ROBUSTNOISE_DATA].")
+]
 Device = Annotated[str, typer.Option(help="Where networks run: cpu, cuda, ...")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes; results don't depend on it.")]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A one-file plugin; may be given several times.")]
@@ -79,7 +81,9 @@ def demo(
 def evaluate(
     defense: Annotated[str, typer.Option(help='Such as "pgd-training(eps=0.3) | layer-noise(snr_db=20)".')],
     attack: Annotated[list[str], typer.Option(help='Such as "transfer(jacobian, pgd)"; may be given several times.')],
-    data: Annotated[str, typer.Option(help="A dataset of 'robustnoise data', an npz file or an image folder.")] = "mnist-5k",
+    data: Annotated[
+        str, typer.Option(help="A dataset of 'robustnoise data', an npz file or an image folder.")
+    ] = "mnist-5k",
     eps: Annotated[str, typer.Option(help="Radius in pixels of [0, 1]; fractions such as 8/255 are read.")] = "0.3",
     norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
     access: Annotated[str, typer.Option(help="What the victim answers: labels, scores or logits.")] = "labels",
@@ -100,8 +104,8 @@ def evaluate(
     from robustnoise.cli.running import Setting, evaluate_defense
 
     setting = Setting(
-        data=data, eps=eps, norm=norm, access=access, model=model, draws=draws, budget=budget, seed=seed or 0, limit=limit,
-        device=device, jobs=jobs, data_dir=data_dir, plugins=plugin or [], plan=plan, json=json,
+        data=data, eps=eps, norm=norm, access=access, model=model, draws=draws, budget=budget, seed=seed or 0,
+        limit=limit, device=device, jobs=jobs, data_dir=data_dir, plugins=plugin or [], plan=plan, json=json,
     )  # fmt: skip
     evaluate_defense(defense, undefended, attack, setting)
 
@@ -111,7 +115,9 @@ def compare(
     first: Annotated[str, typer.Argument(help="A defense, or a checkpoint: weights.safetensors, alone or in a stack.")],
     second: Annotated[str, typer.Argument(help="What it is replaced by.")],
     attack: Annotated[str, typer.Option(help="Attacks both.")] = "transfer(independent, pgd)",
-    data: Annotated[str, typer.Option(help="A dataset of 'robustnoise data', an npz file or an image folder.")] = "mnist-5k",
+    data: Annotated[
+        str, typer.Option(help="A dataset of 'robustnoise data', an npz file or an image folder.")
+    ] = "mnist-5k",
     eps: Annotated[str, typer.Option(help="Radius in pixels of [0, 1]; fractions such as 8/255 are read.")] = "0.3",
     norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
     access: Annotated[str, typer.Option(help="What the victim answers: labels, scores or logits.")] = "labels",
@@ -131,8 +137,8 @@ def compare(
     from robustnoise.cli.running import Setting, compare_victims
 
     setting = Setting(
-        data=data, eps=eps, norm=norm, access=access, model=model, draws=draws, budget=budget, seed=seed or 0, limit=limit,
-        device=device, jobs=jobs, data_dir=data_dir, plugins=plugin or [], plan=plan, json=json,
+        data=data, eps=eps, norm=norm, access=access, model=model, draws=draws, budget=budget, seed=seed or 0,
+        limit=limit, device=device, jobs=jobs, data_dir=data_dir, plugins=plugin or [], plan=plan, json=json,
     )  # fmt: skip
     compare_victims(first, second, attack, setting)
 

@@ -33,10 +33,18 @@ def explain(key: str) -> None:
     store = open_store()
     found = [path for path in store.cells() if path.stem.startswith(key)]
     if not found or not key:
-        raise BadParameter(f"no cell's key starts with {key!r}; the keys are the file names below {store.root / 'cells'}.")
+        raise BadParameter(
+            f"no cell's key starts with {key!r}; the keys are the file names below {store.root / 'cells'}."
+        )
     for path in found:
         cell = store.read_cell(path)
-        body = {"stage": cell.stage, "key": cell.key, "inputs": cell.inputs, "outputs": cell.outputs, "facts": cell.facts}
+        body = {
+            "stage": cell.stage,
+            "key": cell.key,
+            "inputs": cell.inputs,
+            "outputs": cell.outputs,
+            "facts": cell.facts,
+        }
         print(json.dumps(body, indent=2, sort_keys=True))
 
 
@@ -46,7 +54,7 @@ def repair() -> None:
     removed = 0
     for path, cell, reason in list(store.damaged()):
         path.unlink()
-        for sha256 in (cell.outputs.values() if cell else ()):
+        for sha256 in cell.outputs.values() if cell else ():
             store.object_path(sha256).unlink(missing_ok=True)
         print(f"removed: {reason.split('. Nothing')[0]}")
         removed += 1

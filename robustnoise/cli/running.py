@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustnoise.board import Board, BudgetPart, DataPart, RunPart, ThreatPart, VictimPart, adhoc_board, find_board, load_board
+from robustnoise.board import (
+    Board,
+    BudgetPart,
+    DataPart,
+    RunPart,
+    ThreatPart,
+    VictimPart,
+    adhoc_board,
+    find_board,
+    load_board,
+)
 from robustnoise.cli.caching import open_store
 from robustnoise.cli.progress import bars
 from robustnoise.errors import BadParameter
@@ -68,8 +78,10 @@ def _sentences(views: Sequence[RowView]) -> list[str]:
         rows = [v for v in views if v.victim == victim and v.delta is not None and v.scope != "control"]
         if rows:
             worst = min(rows, key=lambda v: v.robust.value)
-            assert worst.delta is not None  # noqa: S101 - filtered above
-            text = sentence(f"{victim} (against {worst.against})", f"robust accuracy under {worst.attack}", worst.delta, worst.n)
+            assert worst.delta is not None
+            text = sentence(
+                f"{victim} (against {worst.against})", f"robust accuracy under {worst.attack}", worst.delta, worst.n
+            )
             lines.append(text)
     return lines
 
@@ -178,4 +190,3 @@ def _show_plan(experiment: Experiment) -> None:
     for line in lines:
         print(f"{line.stage:12} {line.cached:5} cached {line.missing:5} missing")
     print(f"{'all':12} {sum(p.cached for p in lines):5} cached {sum(p.missing for p in lines):5} missing")
-

@@ -1,4 +1,4 @@
-"""The stages. Each reads what earlier ones wrote, and is computed once: its cell in the store is named by its inputs."""
+"""The stages. Each reads what earlier ones wrote and is computed once: its cell in the store is named by its inputs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MEMORY_IMAGES = 1024
 Computed = tuple[dict[str, bytes], dict[str, Any]]
 
 
-class NotCached(Exception):  # noqa: N818 - control flow, never an error to a user
+class NotCached(Exception):
     """A cell is not in the store, and the bench was told not to compute."""
 
 
@@ -68,7 +68,7 @@ class Bench:
     def weights(self, victim: Victim) -> Cell:
         """Train the training stages of a victim; victims that share them share the result."""
         training, _ = split_stages(victim.defense)
-        assert victim.model is not None  # noqa: S101 - a victim with a classifier of its own has no weights cell
+        assert victim.model is not None
         train, model = self.experiment.dataset.train, victim.model
         inputs = {
             "defense": spec_of(training).to_json(),
@@ -81,7 +81,9 @@ class Bench:
             seeds = self.seeds.child("defend")
             fresh = create(model, train.input_shape, train.num_classes, seed=seeds.child("weights"))
             partial = self.store.partial_path(cell_key("train", inputs))
-            ctx = Context(train, seeds.child("train"), partial, self._labelled(f"train {victim.name}"), self.experiment.device)
+            ctx = Context(
+                train, seeds.child("train"), partial, self._labelled(f"train {victim.name}"), self.experiment.device
+            )
             trained = training.apply(fresh, ctx)
             return {"weights": classifier_bytes(_torch(trained, victim.name))}, {}
 
@@ -204,7 +206,7 @@ class Bench:
         images = torch.cat(levels)
         if bool((~(threat.violation(to_tensor(split.images), images) <= 1e-9)).any()):
             raise BadData(f"attack {name!r}: images are outside the ball after rounding; this is a bug in robustnoise.")
-        return {"images": pack_arrays({"x": images.numpy(), "ids": split.ids, "outside": np.float64(max(outside, 0.0))})}
+        return {"images": pack_arrays({"x": images.numpy(), "ids": split.ids, "outside": np.array(max(outside, 0.0))})}
 
     # ------------------------------------------------------------------------------------------------------- score
 
@@ -259,8 +261,13 @@ class Bench:
         source, classifier = self.source(attack, victim), self.classifier(victim)
         validation = self.experiment.dataset.validation
         images = validation.take(min(AGREEMENT_IMAGES, len(validation)))
-        inputs = {"source": source.outputs["weights"], "victim": classifier.digest, "images": images.digest}
-        inputs |= {"block": BLOCK, **self._machine()}
+        inputs = {
+            "source": source.outputs["weights"],
+            "victim": classifier.digest,
+            "images": images.digest,
+            "block": BLOCK,
+            **self._machine(),
+        }
 
         def run() -> Computed:
             if not len(images):
@@ -346,12 +353,12 @@ class _Labelled:
     def __init__(self, progress: Progress, label: str) -> None:
         self.progress, self.label = progress, label
 
-    def start(self, label: str, total: int) -> Any:  # noqa: ARG002 - the bench knows the better label
+    def start(self, label: str, total: int) -> Any:
         return self.progress.start(self.label, total)
 
 
 def _two_stage(attack: Attack) -> TwoStage:
-    assert isinstance(attack.attack, TwoStage)  # noqa: S101 - callers ask first
+    assert isinstance(attack.attack, TwoStage)
     return attack.attack
 
 
@@ -370,4 +377,3 @@ def _isolated_global_rng() -> Iterator[None]:
             yield
         finally:
             np.random.set_state(numpy_state)  # noqa: NPY002
-

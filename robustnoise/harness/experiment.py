@@ -66,6 +66,7 @@ class Attack:
             "spec": spec_of(self.attack).to_json(),
             "text": describe(self.attack),
             "scope": self.scope,
+            "null": self.attack.traits.null,
         }
 
 

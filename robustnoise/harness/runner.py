@@ -1,4 +1,4 @@
-"""Runs an experiment cell by cell: levels of independent work, in this process or in several, resumed from the store."""
+"""Runs an experiment cell by cell: levels of independent work, in one process or several, resumed from the store."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Task:
             return bench.weights(self.victim)
         if self.stage == "score":
             return bench.score(self.victim, self.attack)
-        assert self.attack is not None  # noqa: S101 - tasks() makes no other
+        assert self.attack is not None
         stage = {"substitute": bench.source, "craft": bench.images, "agreement": bench.agreement}[self.stage]
         return stage(self.attack, self.victim)
 
@@ -131,7 +131,9 @@ def _run_parallel(experiment: Experiment, store: Store, progress: Progress, jobs
                 missing.setdefault(_work_id(task), task)
         if not missing:
             continue
-        meter = progress.start(f"{len(missing)} cells: {', '.join(dict.fromkeys(t.stage for t in missing.values()))}", len(missing))
+        meter = progress.start(
+            f"{len(missing)} cells: {', '.join(dict.fromkeys(t.stage for t in missing.values()))}", len(missing)
+        )
         calls = (delayed(_work)(experiment, store.root, task, memory_images) for task in missing.values())
         for _ in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
             meter.advance()
@@ -140,7 +142,7 @@ def _run_parallel(experiment: Experiment, store: Store, progress: Progress, jobs
 def _work_id(task: Task) -> str:
     """Tasks that make the same cell must not run side by side; victims share trainings, attacks share substitutes."""
     if task.stage == "train":
-        assert task.victim.model is not None  # noqa: S101 - tasks() makes no other
+        assert task.victim.model is not None
         return spec_of(split_stages(task.victim.defense)[0]).digest() + spec_of(task.victim.model).digest()
     if task.stage == "substitute" and task.attack is not None and isinstance(task.attack.attack, TwoStage):
         own = task.victim.name if task.attack.scope == "per-victim" else ""
@@ -159,22 +161,20 @@ def _records(bench: Bench, seconds: float) -> list[EvaluationRecord]:
     setting = experiment.setting()
     origin = provenance(seconds)
     arms = {(v.name, a.name): _arm(bench, v, a) for v in experiment.victims for a in experiment.attacks}
-    records = []
-    for victim in experiment.victims:
+
+    def record(victim: Victim, attack: Attack) -> EvaluationRecord:
         undefended = experiment.undefended if experiment.undefended != victim.name else None
-        for attack in experiment.attacks:
-            records.append(
-                EvaluationRecord(
-                    setting=setting,
-                    attack=attack.identity(),
-                    victim=arms[victim.name, attack.name],
-                    reference=arms[victim.reference, attack.name] if victim.reference else None,
-                    undefended=arms[undefended, attack.name] if undefended else None,
-                    outside=bench.outside(attack, victim),
-                    provenance=origin,
-                )
-            )
-    return records
+        return EvaluationRecord(
+            setting=setting,
+            attack=attack.identity(),
+            victim=arms[victim.name, attack.name],
+            reference=arms[victim.reference, attack.name] if victim.reference else None,
+            undefended=arms[undefended, attack.name] if undefended else None,
+            outside=bench.outside(attack, victim),
+            provenance=origin,
+        )
+
+    return [record(victim, attack) for victim in experiment.victims for attack in experiment.attacks]
 
 
 def _arm(bench: Bench, victim: Victim, attack: Attack) -> Arm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+
 import torch
 from torch import Tensor, nn
 
@@ -53,7 +54,7 @@ class TorchClassifier:
             hasher.update(plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
         return hasher.hexdigest()
 
-    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:  # noqa: ARG002 - the protocol's signature
+    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
         """See `robustnoise.protocols.Differentiable.logits`."""
         out: Tensor = self.module(x.to(self.device))
         return out

@@ -26,7 +26,9 @@ def classifier_bytes(classifier: TorchClassifier) -> bytes:
         BadParameter: the architecture is not a registered one, so the file could not be read back.
     """
     if classifier.architecture is None:
-        raise BadParameter("a classifier without a registered architecture can't be stored; build it from a Model plugin.")
+        raise BadParameter(
+            "a classifier without a registered architecture can't be stored; build it from a Model plugin."
+        )
     header = {
         "architecture": spec_of(classifier.architecture).to_json(),
         "input_shape": list(classifier.input_shape),

@@ -18,7 +18,9 @@ class SmallCNN(Model):
 
     reference = "Wong, Rice, Kolter 2020, arXiv 2001.03994, the MNIST network"
 
-    width: Annotated[int, Field(ge=1, le=1024, description="channels of the first convolution; the second has twice")] = 16
+    width: Annotated[
+        int, Field(ge=1, le=1024, description="channels of the first convolution; the second has twice")
+    ] = 16
     hidden: Annotated[int, Field(ge=1, le=65536, description="units of the hidden linear layer")] = 100
 
     def build(self, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:

@@ -12,10 +12,10 @@ HOW_TO_READ = """\
 Accuracies are per cent of all n images with 95 % intervals over images (Wilson for a deterministic victim, bootstrap
 otherwise). Deltas are paired differences in percentage points on the same images: Tango's score interval and McNemar's
 exact test for two deterministic victims, bootstrap and sign-flip test otherwise. They are unadjusted and exploratory.
-A stochastic victim is scored in fresh draws that no attack has seen. The null attack hands in the images as they are: what
-is lost under it is lost to the draws. *Shared* attacks never ask the victim; *per-victim* attacks label their substitute's
-data through the victim's own oracle. The two are different threat models and are not ranked together. *any_fail_5* is the
-accuracy against an attacker who may ask five times and wins once."""
+A stochastic victim is scored in fresh draws that no attack has seen. The null attack hands in the images as they are:
+what is lost under it is lost to the draws. *Shared* attacks never ask the victim; *per-victim* attacks label their
+substitute's data through the victim's own oracle. The two are different threat models and are not ranked together.
+*any_fail_5* is the accuracy against an attacker who may ask five times and wins once."""
 
 
 def report(
@@ -46,7 +46,19 @@ def report(
 
 SCOPES = {"control": "Controls", "shared": "Shared attacks", "per-victim": "Per-victim attacks"}
 SUMMARY_HEAD = ("victim", "n", "clean", "null control", "worst shared", "worst per-victim")
-ROW_HEAD = ("victim", "attack", "clean", "robust", "delta", "against", "delta to undefended", "any_fail_5", "queries", "agreement", "ranked")  # fmt: skip
+ROW_HEAD = (
+    "victim",
+    "attack",
+    "clean",
+    "robust",
+    "delta",
+    "against",
+    "delta to undefended",
+    "any_fail_5",
+    "queries",
+    "agreement",
+    "ranked",
+)
 
 
 def summary_line(s: Summary) -> tuple[str, ...]:

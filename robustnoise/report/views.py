@@ -130,7 +130,7 @@ def summary(records: Sequence[EvaluationRecord]) -> list[Summary]:
         groups.setdefault((record.victim.victim["name"], record.setting["seed"]), []).append(record)
     found = []
     for (victim, seed), rows in groups.items():
-        null = [r for r in rows if r.attack["spec"]["name"] == "null"]
+        null = [r for r in rows if r.attack["null"]]
         found.append(
             Summary(
                 victim=victim,

@@ -103,21 +103,13 @@ def check_spec(plugin: Plugin) -> None:
     if isinstance(plugin, Stack):
         for part in plugin.parts:
             check_spec(part)
+        _check_round_trip(plugin)
         return
     frozen = dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen
     _need(plugin, "frozen", frozen, "the class is no @dataclass(frozen=True), so its identity could change.")
-    _need(
-        plugin, "version", type(cls.version) is int and cls.version >= 1, f"version {cls.version!r} is no integer >= 1."
-    )
-    spec = registry.spec_of(plugin)
-    plain = json.loads(json.dumps(spec.to_json()))
-    if _registered(plugin):
-        again = registry.from_json(plain)
-        same = again == plugin and registry.spec_of(again).canonical() == spec.canonical()
-        _need(plugin, "spec-json", same, f"the spec through JSON gives {again!r} instead of {plugin!r}.")
-        text = registry.describe(plugin)
-        again = registry.build(text, plugin.kind)
-        _need(plugin, "spec-text", again == plugin, f"the text {text!r} builds {again!r} instead of {plugin!r}.")
+    counted = type(cls.version) is int and cls.version >= 1
+    _need(plugin, "version", counted, f"version {cls.version!r} is no integer of at least 1.")
+    _check_round_trip(plugin)
     for field in field_types(cls):  # type: ignore[arg-type]
         if child_type(cls, field) is not None:
             continue
@@ -129,11 +121,25 @@ def check_spec(plugin: Plugin) -> None:
             _need(plugin, "bad-parameter", False, f"{field} = object() is accepted; annotate the field with its type.")
 
 
+def _check_round_trip(plugin: Plugin) -> None:
+    spec = registry.spec_of(plugin)
+    plain = json.loads(json.dumps(spec.to_json()))
+    if not _registered(plugin):
+        return
+    again = registry.from_json(plain)
+    same = again == plugin and registry.spec_of(again).canonical() == spec.canonical()
+    _need(plugin, "spec-json", same, f"the spec through JSON gives {again!r} instead of {plugin!r}.")
+    text = registry.describe(plugin)
+    again = registry.build(text, plugin.kind)
+    _need(plugin, "spec-text", again == plugin, f"the text {text!r} builds {again!r} instead of {plugin!r}.")
+
+
 def _registered(plugin: Plugin) -> bool:
+    if isinstance(plugin, Stack):
+        return all(_registered(part) for part in plugin.parts)
     children = [getattr(plugin, name) for name in field_types(type(plugin))]  # type: ignore[arg-type]
-    return registry.registry().entry_of(type(plugin)) is not None and all(
-        isinstance(child, Stack) or _registered(child) for child in children if isinstance(child, Plugin)
-    )
+    known = registry.registry().entry_of(type(plugin)) is not None
+    return known and all(_registered(child) for child in children if isinstance(child, Plugin))
 
 
 def _need(plugin: object, contract: str, kept: bool, why: str) -> None:
@@ -274,7 +280,7 @@ def _crafter_accepts(crafter: Crafter, norm: Norm) -> bool:
         crafter,
         "beats-noise",
         loss > noise + 0.1 * (best - noise),
-        f"on a linear toy under {norm} it reaches a loss of {loss:.4f}, random noise {noise:.4f}, the optimum {best:.4f}.",
+        f"on a linear toy under {norm} its loss is {loss:.4f}, that of noise {noise:.4f}, the optimum {best:.4f}.",
     )
     return True
 

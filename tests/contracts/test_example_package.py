@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _run(*args: str, path: Path | None = None, cwd: Path | None = None) -> str:
     environment = dict(os.environ) | ({"PYTHONPATH": str(path)} if path else {})
-    done = subprocess.run([sys.executable, *args], env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *args], env=environment, cwd=cwd, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -55,3 +58,25 @@ def test_its_own_tests_pass(installed: Path) -> None:
     tests = shutil.copytree(installed / "source" / "tests", installed / "tests")
     out = _run("-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests), path=installed / "site", cwd=installed)
     assert "5 passed" in out
+
+
+def test_the_guide_shows_the_code_as_it_is() -> None:
+    guide = (EXAMPLE.parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    files = [p.read_text(encoding="utf-8") for p in [*EXAMPLE.rglob("*.py"), EXAMPLE / "pyproject.toml"]]
+    blocks: list[str] = re.findall(r"```(?:python|toml)\n(.*?)```", guide, re.DOTALL)
+    assert len(blocks) == 6
+    assert [b for b in blocks if not any(b in text for text in files)] == []
+
+
+def test_as_one_file(tmp_path: Path) -> None:
+    code = (EXAMPLE / "my_defense" / "median.py").read_text(encoding="utf-8")
+    path = tmp_path / "mine.py"
+    path.write_text(code + '\nPLUGINS = {"median-filter": "MedianFilter"}\n', encoding="utf-8")
+    out = _run(
+        "-c",
+        "from pathlib import Path; from robustnoise.registry import *; from robustnoise.testing import check_plugin\n"
+        f"registry().add_file(Path({str(path)!r})); plugin = build('mine/median-filter', 'defense')\n"
+        "check_plugin(plugin); print(spec_of(plugin).name, len(spec_of(plugin).code))",
+        cwd=tmp_path,
+    )
+    assert out.split() == ["mine/median-filter", "64"]

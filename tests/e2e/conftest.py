@@ -35,8 +35,8 @@ noisy = "pgd-training(eps=0.2, epochs=4, inner=pgd(steps=2, relative_step=0.6)) 
 [attacks]
 null = "null"
 random-noise = "random-noise"
-shared = "transfer(independent(training=plain-training(epochs=4), model=mlp(hidden=24)), pgd(steps=3, relative_step=0.5))"
-asking = "transfer(jacobian(seed_images=25, rounds=3, epochs=3, model=mlp(hidden=24)), mi-fgsm(steps=3, relative_step=0.4))"
+shared = "transfer(independent(plain-training(epochs=4), mlp(hidden=24)), pgd(steps=3, relative_step=0.5))"
+asking = "transfer(jacobian(25, rounds=3, epochs=3, model=mlp(hidden=24)), mi-fgsm(steps=3, relative_step=0.4))"
 """
 
 
@@ -49,7 +49,7 @@ def board(tmp_path: Path) -> Path:
     return folder
 
 
-def command(cache: Path, *arguments: str, cwd: Path | None = None) -> list[str]:
+def command(*arguments: str) -> list[str]:
     """The command line of robustnoise in this interpreter."""
     return [sys.executable, "-c", "from robustnoise.cli import main; main()", *arguments]
 
@@ -62,7 +62,13 @@ def environment(cache: Path) -> dict[str, str]:
 def robustnoise(cache: Path, arguments: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     return subprocess.run(
-        command(cache, *arguments), cwd=cwd, env=environment(cache), capture_output=True, text=True, check=False, timeout=240
+        command(cache, *arguments),
+        cwd=cwd,
+        env=environment(cache),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
     )
 
 

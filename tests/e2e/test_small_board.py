@@ -51,7 +51,7 @@ def test_rows_hold_deltas_controls_and_a_reference_that_nobody_listed(finished: 
 def test_verify_passes_on_a_run_and_finds_an_edited_row(finished: Path, tmp_path: Path) -> None:
     assert rn.Leaderboard(finished / "out").verify() == []
     copy = shutil.copytree(finished / "out", tmp_path / "copy")
-    path = sorted((copy / "rows").glob("*.json"))[0]
+    path = min((copy / "rows").glob("*.json"))
     row = json.loads(path.read_text())
     row["outcome"]["victim"]["queries"] += 1
     path.write_text(json.dumps(row))
@@ -65,7 +65,7 @@ def test_verify_passes_on_a_run_and_finds_an_edited_row(finished: Path, tmp_path
 
 def test_a_newer_schema_is_refused_by_name(finished: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(finished / "out", tmp_path / "copy")
-    path = sorted((copy / "rows").glob("*.json"))[0]
+    path = min((copy / "rows").glob("*.json"))
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
     with pytest.raises(RowError, match="schema 99"):
         rn.Leaderboard(copy).rows()
@@ -102,7 +102,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_rows(finished: Path, board
     kills = 0
     for _ in range(6):
         process = subprocess.Popen(
-            command(cache, *arguments), cwd=board.parent, env=environment(cache),
+            command(*arguments), cwd=board.parent, env=environment(cache),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
@@ -122,7 +122,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_rows(finished: Path, board
 def test_ctrl_c_loses_nothing_and_says_so(board: Path) -> None:
     cache = board.parent / "cache"
     process = subprocess.Popen(
-        command(cache, "run", "board"), cwd=board.parent, env=environment(cache), stderr=subprocess.PIPE, text=True
+        command("run", "board"), cwd=board.parent, env=environment(cache), stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     process.stderr.readline()  # the first finished piece of work

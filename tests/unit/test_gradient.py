@@ -6,8 +6,6 @@ import warnings
 
 import pytest
 import torch
-from robustnoise_attacks import FGSM, MIFGSM, PGD
-from robustnoise_attacks.gradient.engine import uniform_in_ball
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,6 +16,8 @@ from robustnoise.protocols import Answer, Crafter
 from robustnoise.seeds import SeedStream
 from robustnoise.threat import L2, Linf, ThreatModel
 from robustnoise.training import Schedule, fit
+from robustnoise_attacks import FGSM, MIFGSM, PGD
+from robustnoise_attacks.gradient.engine import uniform_in_ball
 
 SHAPE = (1, 4, 4)
 SEEDS = SeedStream(3, ("craft",))

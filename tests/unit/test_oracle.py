@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from robustnoise_defenses import GaussianInputNoise
 from torch import Tensor, nn
 
 from robustnoise.errors import BadData, BadParameter, BudgetExceeded
@@ -17,6 +16,7 @@ from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import Answer, Context
 from robustnoise.seeds import SeedStream
 from robustnoise.threat import Access, Linf
+from robustnoise_defenses import GaussianInputNoise
 
 NOISE = SeedStream(0, ("victim",))
 

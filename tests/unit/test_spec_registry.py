@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -14,14 +15,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from robustnoise_attacks import PGD, IndependentSubstitute, JacobianSubstitute, TransferAttack
-from robustnoise_defenses import FastTraining, GaussianInputNoise, LayerNoise, PGDTraining, PlainTraining, Vote
 
 from robustnoise import registry
 from robustnoise.compose import Identity
 from robustnoise.errors import BadParameter, BadSpec, BrokenPlugin, DuplicatePlugin, UnknownPlugin
 from robustnoise.registry import Registry, build, create, describe, from_json, spec_of
 from robustnoise.spec import Plugin, Spec, canonical_json, parse_number, parse_text
+from robustnoise_attacks import PGD, IndependentSubstitute, JacobianSubstitute, TransferAttack
+from robustnoise_defenses import FastTraining, GaussianInputNoise, LayerNoise, PGDTraining, PlainTraining, Vote
 
 EXAMPLES: list[tuple[str, Plugin]] = [
     ("defense", Identity()),
@@ -58,7 +59,10 @@ def test_any_number_survives_text_and_json(snr: float, passes: int) -> None:
 def test_forms_of_one_configuration() -> None:
     expected = PGDTraining(eps=8 / 255, inner=PGD(steps=3)) | Vote(4)
     assert build("pgd-training(eps=8/255, inner=pgd(3)) | vote(4)", "defense") == expected
-    assert build(' pgd-training ( eps = "8/255" , inner = pgd ( steps = 3 ), ) | vote ( passes = 4 ) ', "defense") == expected
+    assert (
+        build(' pgd-training ( eps = "8/255" , inner = pgd ( steps = 3 ), ) | vote ( passes = 4 ) ', "defense")
+        == expected
+    )
     table = {"name": "pgd-training", "eps": "8/255", "inner": {"name": "pgd", "steps": 3}}
     assert build(table, "defense") | create("defense", "vote", passes=4) == expected
     assert build({"name": "pgd-training", "eps": "8/255", "inner": "pgd(3)"}, "defense") | Vote(4) == expected
@@ -108,19 +112,19 @@ def test_a_text_that_cannot_be_read_names_the_position(text: str, position: int)
 @given(st.text(alphabet="avote(),=|/03.\"' -", max_size=20))
 @settings(max_examples=200)
 def test_any_text_is_read_or_refused(text: str) -> None:
-    try:
+    with contextlib.suppress(BadSpec):  # any other error is a bug
         parse_text(text)
-    except (BadSpec, ValueError) as error:
-        assert isinstance(error, BadSpec), error
 
 
 def test_an_unknown_plugin_gets_a_suggestion() -> None:
-    with pytest.raises(UnknownPlugin, match=r"no defense 'voet'\. Did you mean 'vote'\? 'robustnoise plugins' lists all \d+"):
+    with pytest.raises(
+        UnknownPlugin, match=r"no defense 'voet'\. Did you mean 'vote'\? 'robustnoise plugins' lists all \d+"
+    ):
         build("voet(3)", "defense")
 
 
 def test_an_unknown_parameter_gets_a_suggestion() -> None:
-    with pytest.raises(BadParameter, match="vote: unknown parameter 'pases'. Did you mean 'passes'.*It has: passes"):
+    with pytest.raises(BadParameter, match=r"vote: unknown parameter 'pases'\. Did you mean 'passes'.*It has: passes"):
         build("vote(pases=3)", "defense")
 
 
@@ -204,7 +208,9 @@ def test_digests_are_the_same_in_another_process_with_another_hash_seed() -> Non
     )
     arguments = [f"{kind}\t{describe(plugin)}" for kind, plugin in EXAMPLES]
     environment = {**os.environ, "PYTHONHASHSEED": "12345"}
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=True
+    )
     assert done.stdout.split() == [spec_of(plugin).digest() for _, plugin in EXAMPLES]
 
 
@@ -228,7 +234,7 @@ def test_a_name_taken_twice_names_both_origins() -> None:
     assert [e.target for e in found.entries()] == ["pack.one:X"]
 
 
-PLUGIN = '''
+PLUGIN = """
 from dataclasses import dataclass
 from robustnoise.api import Defense, DefenseTraits, Stage
 
@@ -240,7 +246,7 @@ class Mine(Defense):
         return model
 
 PLUGINS = {{"x": "Mine"}}
-'''
+"""
 
 
 @pytest.fixture
@@ -252,6 +258,19 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Registry:
     monkeypatch.setattr(registry, "registry", lambda: found)
     registry._name_of.cache_clear()
     return found
+
+
+TEXTS = ["", "12", "1e3", "true", "None", "3nets", "a b", "it's", 'a "b"', "x/y.z", "x-y_1", "d\u00e9f", "\u00e9"]
+
+
+@pytest.mark.parametrize("value", TEXTS)
+def test_any_text_parameter_survives(tmp_path: Path, fresh: Registry, value: str) -> None:
+    path = tmp_path / "texts.py"
+    path.write_text(PLUGIN.format(k=repr("default")).replace("k: int", "k: str"))
+    fresh.add_file(path)
+    plugin = create("defense", "texts/x", k=value)
+    assert build(describe(plugin), "defense") == plugin
+    assert from_json(spec_of(plugin).to_json()) == plugin
 
 
 def test_a_one_file_plugin_is_named_after_its_file_and_hashed(tmp_path: Path, fresh: Registry) -> None:
@@ -313,7 +332,7 @@ def test_a_table_that_leads_nowhere_is_named(tmp_path: Path, fresh: Registry) ->
 def test_a_package_that_fails_stays_listed_as_broken(fresh: Registry) -> None:
     fresh.add_entry_point(EntryPoint("badpack", "no_such_package_here:PLUGINS", "robustnoise.plugins"))
     assert "no_such_package_here" in fresh.broken["badpack"]
-    with pytest.raises(UnknownPlugin, match="Package 'badpack' is broken: .*no_such_package_here"):
+    with pytest.raises(UnknownPlugin, match=r"Package 'badpack' is broken: .*no_such_package_here"):
         build("badpack/x", "defense")
     assert build("vote(3)", "defense") == Vote(3)
 

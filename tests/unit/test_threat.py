@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustnoise.errors import BadParameter
-from robustnoise.threat import Access, Budget, L2, Linf, Norm, ThreatModel
+from robustnoise.threat import L2, Access, Budget, Linf, Norm, ThreatModel
 
 TOLERANCE = 1e-6
 EPS = st.one_of(st.sampled_from([0.0, 8 / 255, 0.3, 1 / 255, 1.0]), st.floats(0, 1, allow_subnormal=False))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from robustnoise_defenses import FastTraining, PlainTraining
 from torch import Tensor
 
 from robustnoise import training
@@ -20,6 +19,7 @@ from robustnoise.models.classifier import TorchClassifier
 from robustnoise.protocols import Context
 from robustnoise.seeds import SeedStream
 from robustnoise.training import Schedule, TrainingDiverged, fit, shifted
+from robustnoise_defenses import FastTraining, PlainTraining
 
 SHAPE = (1, 6, 6)
 SCHEDULE = Schedule(epochs=3, learning_rate=0.01, batch_size=16, shift=1)
@@ -119,7 +119,9 @@ def test_the_start_is_left_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("after", [1, 4, 5, 7, 8, 11])
-@pytest.mark.parametrize("defense", [PlainTraining(epochs=3, batch_size=16, shift=1), FastTraining(epochs=3, batch_size=16)])
+@pytest.mark.parametrize(
+    "defense", [PlainTraining(epochs=3, batch_size=16, shift=1), FastTraining(epochs=3, batch_size=16)]
+)
 def test_resuming_ends_in_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, defense: PlainTraining
 ) -> None:
@@ -140,8 +142,8 @@ def test_resuming_ends_in_the_same_bytes(
 def test_resuming_goes_on_and_does_not_start_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
     path = tmp_path / "partial.safetensors"
+    ctx = Context(checkpoint=path, progress=Interrupting(9))
     with pytest.raises(KeyboardInterrupt):
-        ctx = Context(checkpoint=path, progress=Interrupting(9))
         fit(_fresh(), IMAGES, LABELS, SCHEDULE, SEEDS, hooks=[Recorder()], ctx=ctx)
     recorder = Recorder()
     fit(_fresh(), IMAGES, LABELS, SCHEDULE, SEEDS, hooks=[recorder], ctx=Context(checkpoint=path))
@@ -207,7 +209,7 @@ def test_divergence_is_reported() -> None:
     images[5, 0, 0, 0] = math.nan
     with pytest.raises(TrainingDiverged, match=r"epoch 1, step \d: loss nan\. Lower learning_rate \(now 0\.01\)"):
         fit(_fresh(), images, LABELS, SCHEDULE, SEEDS)
-    with pytest.raises(TrainingDiverged, match="loss (nan|inf)"):
+    with pytest.raises(TrainingDiverged, match=r"loss (nan|inf)"):
         fit(_fresh(), IMAGES, LABELS, Schedule(20, 1e30, 16), SEEDS)
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
-from robustnoise.api import Classifier, Crafter, Number, SeedStream, ThreatModel
 from torch import Tensor
 
+from robustnoise.api import Classifier, Crafter, Number, SeedStream, ThreatModel
 from robustnoise_attacks.gradient.engine import ascend
 
 Steps = Annotated[int, Field(ge=1, le=100_000, description="gradient steps")]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from robustnoise.api import Classifier, Norm, SeedStream, ThreatModel, require_differentiable
 from torch import Tensor
 from torch.nn import functional
+
+from robustnoise.api import Classifier, Norm, SeedStream, ThreatModel, require_differentiable
 
 
 def ascend(

@@ -38,9 +38,7 @@ class IndependentSubstitute(Substitute):
         if any(stage.traits.stage is not Stage.TRAINING for stage in self.training.stages()):
             raise BadParameter(f"independent: training = {self.training}: expected training stages only.")
 
-    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:  # noqa: ARG002
+    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
         """See `Substitute.fit`."""
-        fresh = create_model(
-            self.model, seed_data.input_shape, seed_data.num_classes, seed=ctx.seeds.child("weights")
-        )
+        fresh = create_model(self.model, seed_data.input_shape, seed_data.num_classes, seed=ctx.seeds.child("weights"))
         return FittedSubstitute(self.training.apply(fresh, replace(ctx, train=seed_data)), 0)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
+from torch import Tensor
+
 from robustnoise.api import (
     AttackTraits,
     BadParameter,
@@ -24,7 +26,6 @@ from robustnoise.api import (
     fit,
     to_tensor,
 )
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,13 @@ class JacobianSubstitute(Substitute):
     reference = "Papernot et al. 2017, arXiv 1602.02697, algorithm 1 (lambda 0.1, 6 rounds, 150 seed images)"
     traits = AttackTraits()
 
-    seed_images: Annotated[int, Field(ge=1, le=1_000_000, description="images of the attacker's split to start from")] = 150
+    seed_images: Annotated[
+        int, Field(ge=1, le=1_000_000, description="images of the attacker's split to start from")
+    ] = 150
     rounds: Annotated[int, Field(ge=0, le=20, description="times that the labelled set doubles")] = 6
-    step: Annotated[Number, Field(gt=0, le=1, description="lambda: length of an augmentation step, pixels in [0, 1]")] = 0.1
+    step: Annotated[
+        Number, Field(gt=0, le=1, description="lambda: length of an augmentation step, pixels in [0, 1]")
+    ] = 0.1
     epochs: Annotated[int, Field(ge=1, le=10_000, description="epochs of training in each round")] = 10
     learning_rate: Annotated[Number, Field(gt=0, le=1, description="peak learning rate, Adam")] = 0.003
     batch_size: Annotated[int, Field(ge=1, le=65536, description="images a step")] = 100

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field
+from torch import Tensor
+
 from robustnoise.api import (
     Classifier,
     Crafter,
@@ -17,7 +19,6 @@ from robustnoise.api import (
     Stage,
     create,
 )
-from torch import Tensor
 
 
 @dataclass(frozen=True)

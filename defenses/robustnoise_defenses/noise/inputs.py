@@ -7,8 +7,9 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from robustnoise.api import Classifier, Context, Defense, DefenseTraits, InputWrapper, Number, SeedStream, Stage
 from torch import Tensor
+
+from robustnoise.api import Classifier, Context, Defense, DefenseTraits, InputWrapper, Number, SeedStream, Stage
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class GaussianInputNoise(Defense):
 
     sigma: Annotated[Number, Field(ge=0, le=10, description="standard deviation, pixels in [0, 1]")] = 0.1
 
-    def apply(self, model: Classifier, ctx: Context) -> Classifier:  # noqa: ARG002
+    def apply(self, model: Classifier, ctx: Context) -> Classifier:
         """See `Defense.apply`."""
         return model if self.sigma == 0 else _Noisy(model, self)
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
+from torch import Tensor, nn
+
 from robustnoise.api import (
     BadParameter,
     Classifier,
@@ -23,7 +25,6 @@ from robustnoise.api import (
     Stage,
     require_modular,
 )
-from torch import Tensor, nn
 
 CALIBRATION_IMAGES = 1024
 MATRIX_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -41,7 +42,9 @@ class LayerNoise(Defense):
     reference = "Qin & Vucinic 2018, arXiv 1811.10649; site as PNI-A (He et al. 2019, arXiv 1811.09310)"
     traits = DefenseTraits(Stage.INFERENCE, stochastic=True, off={"snr_db": float("inf")})
 
-    snr_db: Annotated[Number, Field(ge=-60, description="signal-to-noise power ratio in dB; inf switches the noise off")] = 20.0
+    snr_db: Annotated[
+        Number, Field(ge=-60, description="signal-to-noise power ratio in dB; inf switches the noise off")
+    ] = 20.0
 
     def apply(self, model: Classifier, ctx: Context) -> Classifier:
         """See `Defense.apply`; needs a network whose layers can be reached, and training images to calibrate on."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
-from robustnoise.api import BadParameter, Classifier, Context, Defense, DefenseTraits, InputWrapper, SeedStream, Stage
 from torch import Tensor
 from torch.nn import functional
+
+from robustnoise.api import BadParameter, Classifier, Context, Defense, DefenseTraits, InputWrapper, SeedStream, Stage
 
 
 @dataclass(frozen=True)

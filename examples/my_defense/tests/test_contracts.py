@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from my_defense import MedianFilter
+
 from robustnoise.api import BadParameter, Context, SeedStream
 from robustnoise.testing import check_plugin, toy_model
 

@@ -1,0 +1,51 @@
+"""What the documents say follows from the repository."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import robustnoise as rn
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_quickstart_board_is_verified_and_ranked() -> None:
+    board = rn.Leaderboard(ROOT / "leaderboards" / "quickstart")
+    assert board.verify() == []
+    assert all(board.ranked(row) for row in board.rows())
+
+
+def test_the_quickstart_board_shows_what_it_promises() -> None:
+    frame = rn.Leaderboard("quickstart").to_frame()
+    transfer = frame[frame.scope != "control"]
+    assert transfer[transfer.victim == "baseline"].robust.min() <= 0.10
+    assert transfer[transfer.victim == "at"].robust.min() >= 0.60
+    null = frame[(frame.attack == "null") & (frame.victim != "at-noise-vote")]
+    assert (null["drop"] == 0).all()
+
+
+def test_the_readme_shows_the_board_as_it_is() -> None:
+    report = (ROOT / "leaderboards" / "quickstart" / "REPORT.md").read_text()
+    table = re.search(r"## Victims\n\n(.*?)\n\n", report, re.DOTALL)
+    assert table
+    assert table[1] in (ROOT / "README.md").read_text()
+
+
+def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (ROOT / "README.md").read_text()
+    blocks = [b for b in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "import" in b]
+    assert len(blocks) == 1
+    exec(compile(blocks[0], "README.md", "exec"), {})
+    assert 0 <= float(capsys.readouterr().out) <= 1
+
+
+def test_the_repository_names_no_machine_and_no_registry() -> None:
+    words = ("/wor" + "k/", "/roo" + "t/", "pypi" + ".org", "files.python" + "hosted")
+    for path in ROOT.rglob("*"):
+        parts = path.relative_to(ROOT).parts
+        if path.suffix in {".py", ".md", ".toml", ".txt", ".cff", ".yaml"} and not parts[0].startswith(".venv"):
+            text = path.read_text(encoding="utf-8")
+            assert not [w for w in words if w in text], path
