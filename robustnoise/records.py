@@ -1,8 +1,8 @@
 """What an evaluation leaves behind: per-image counts, with everything that identifies them.
 
-An `EvaluationRecord` has an identity (what was measured), an outcome (packed counts per image, from which every statistic
-is computed) and a provenance (where and when). The digest of the identity names it; byte identity covers identity and
-outcome.
+An `EvaluationRecord` has an identity (what was measured), an outcome (packed counts per image, from which every
+statistic is computed) and a provenance (where and when). The digest of the identity names it; byte
+identity covers identity and outcome.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from robustnoise.spec import (
     field_types,
     parameter_names,
     parse_text,
+    per_class,
     positional_fields,
 )
 
@@ -105,7 +106,8 @@ class Registry:
                 continue
             if known is not None:
                 raise DuplicatePlugin(
-                    f"the name {name!r} is registered twice: by {known.origin} ({known.target}) and by {origin} ({target})."
+                    f"the name {name!r} is registered twice: by {known.origin} ({known.target}) "
+                    f"and by {origin} ({target})."
                 )
             self._entries[name] = Entry(name, target, origin, code)
 
@@ -143,7 +145,7 @@ class Registry:
         origin = f"{dist.name} {dist.version}" if dist else point.value
         try:
             table = point.load()
-        except Exception as error:  # a third party's import may raise anything
+        except Exception as error:  # noqa: BLE001 - a third party's import may raise anything; it is kept as broken
             self.broken[point.name] = f"{origin}: {type(error).__name__}: {error}"
             return
         self.add("" if dist and dist.name == "robustnoise" else point.name, table, origin)
@@ -223,7 +225,7 @@ def spec_of(plugin: Plugin) -> Spec:
     return Spec(cls.kind, name, cls.version, params, children, code)
 
 
-@functools.cache
+@per_class
 def _name_of(cls: type[Plugin]) -> tuple[str, str | None]:
     entry = registry().entry_of(cls)
     if entry is not None:
@@ -329,7 +331,8 @@ def _build(tree: Call | Pipe, kind: str) -> Any:
     for key, value in tree.kwargs.items():
         if key not in names:
             raise BadParameter(
-                f"{tree.name}: unknown parameter {key!r}.{did_you_mean(key, names)} It has: {', '.join(names) or 'none'}."
+                f"{tree.name}: unknown parameter {key!r}.{did_you_mean(key, names)} "
+                f"It has: {', '.join(names) or 'none'}."
             )
         if key in params:
             raise BadParameter(f"{tree.name}: {key!r} is given twice, by position and by name.")

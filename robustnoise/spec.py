@@ -13,9 +13,9 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 
 from robustnoise.errors import BadParameter, BadSpec
 
+T = TypeVar("T")
 Scalar = bool | int | float | str | None
 
 
@@ -89,6 +90,11 @@ def digest_of(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+def per_class(function: Callable[[type[Plugin]], T]) -> Callable[[type[Plugin]], T]:
+    """`functools.cache` for functions of a plugin class, which mypy takes for unhashable."""
+    return functools.cache(function)  # type: ignore[return-value]
+
+
 class Plugin:
     """Base of every plugin: subclass it with ``@dataclass(frozen=True)`` and annotate ranges with pydantic's `Field`.
 
@@ -124,14 +130,14 @@ def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-@functools.cache
+@per_class
 def field_types(cls: type[Plugin]) -> dict[str, Any]:
     """The annotated types of a plugin's fields, in order."""
     hints = get_type_hints(cls, include_extras=True)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
 
 
-@functools.cache
+@per_class
 def _adapters(cls: type[Plugin]) -> dict[str, TypeAdapter[Any]]:
     config = ConfigDict(strict=True, arbitrary_types_allowed=True)
     adapters: dict[str, TypeAdapter[Any]] = {}

@@ -51,8 +51,8 @@ def atomic_write(path: Path, content: bytes) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise StoreError(
-            f"can't write {path}: {error.strerror or error}. Finished work is kept; free space or choose another folder "
-            "(--output for results, ROBUSTNOISE_CACHE for the cache), then run the same command again."
+            f"can't write {path}: {error.strerror or error}. Finished work is kept; free space or choose another "
+            "folder (--output for results, ROBUSTNOISE_CACHE for the cache), then run the same command again."
         ) from error
 
 

@@ -83,8 +83,8 @@ class ThreatModel:
         if self.norm is Norm.LINF:
             return x.clamp(origin - radius, origin + radius).clamp(0, 1)
         delta = x - origin
-        norms = delta.flatten(1).norm(dim=1).clamp_min(1e-12)
-        scale = (radius / norms).clamp_max(1).view(-1, *[1] * (x.dim() - 1))
+        norms: Tensor = delta.flatten(1).norm(dim=1).clamp_min(1e-12)
+        scale: Tensor = (radius / norms).clamp_max(1).view(-1, *[1] * (x.dim() - 1))
         return (origin + delta * scale).clamp(0, 1)
 
     def to_levels(self, origin: Tensor, x: Tensor) -> Tensor:

@@ -228,7 +228,7 @@ class _Run:
             group["lr"] = self.schedule.rate(progress + 0.5 / (self.schedule.epochs * self.steps))
         self.optimizer.zero_grad(set_to_none=True)
         loss = functional.cross_entropy(self.module(x), y)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         return loss.item()
 

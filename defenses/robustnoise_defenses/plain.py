@@ -62,8 +62,8 @@ class Pretrained(Defense):
         loaded = load_classifier(self.path)
         if (loaded.input_shape, loaded.num_classes) != (tuple(model.input_shape), model.num_classes):
             raise BadData(
-                f"{self.path}: holds a classifier of {loaded.num_classes} classes for images {loaded.input_shape}; the data "
-                f"has {model.num_classes} classes and images {tuple(model.input_shape)}."
+                f"{self.path}: holds a classifier of {loaded.num_classes} classes for images {loaded.input_shape}; "
+                f"the data has {model.num_classes} classes and images {tuple(model.input_shape)}."
             )
         return loaded
 

@@ -18,7 +18,7 @@ class Vote(Defense):
     """Asks the classifier `passes` times and answers what most passes answer.
 
     A tie goes to the class that was answered first, which is a fair draw, since the passes are exchangeable. Scores are
-    the shares of the votes. Abstentions don't vote; the answer abstains where every pass did. One query, `passes` passes.
+    the shares of the votes. Abstentions don't vote; the answer abstains where every pass did. One query, many passes.
     """
 
     reference = "Qin & Vucinic 2018, arXiv 1811.10649 (voting over repeated inferences)"

@@ -89,7 +89,7 @@ class Experiment:
         plugin_files: one-file plugins, so that workers can load them.
 
     Raises:
-        BadParameter: names that clash or lead nowhere, an attack that needs more access than the threat model gives, ...
+        BadParameter: names that clash or lead nowhere, an attack that needs more access than is given, ...
     """
 
     dataset: Dataset

@@ -14,7 +14,7 @@ from robustnoise.protocols import Model
 
 @dataclass(frozen=True)
 class SmallCNN(Model):
-    """Two strided 4x4 convolutions and two linear layers; 0.6 million multiplications an image at 28x28 and width 16."""
+    """Two strided 4x4 convolutions and two linear layers; 0.6 million multiplications an image at 28x28."""
 
     reference = "Wong, Rice, Kolter 2020, arXiv 2001.03994, the MNIST network"
 
@@ -85,6 +85,6 @@ class MLP(Model):
 def _need_size(model: Model, input_shape: tuple[int, int, int], least: int) -> None:
     if min(input_shape[1:]) < least:
         raise BadData(
-            f"{type(model).__name__} can't take images of shape {input_shape}: height and width must be at least {least}. "
-            "Use mlp."
+            f"{type(model).__name__} can't take images of shape {input_shape}: height and width must be "
+            f"at least {least}. Use mlp."
         )

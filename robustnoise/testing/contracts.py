@@ -99,18 +99,18 @@ def quick(plugin: Any) -> Any:
 
 def check_spec(plugin: Plugin) -> None:
     """Frozen; its spec survives JSON and text (where the class is registered); a wrong parameter is refused by name."""
-    cls = type(plugin)
+    cls: Any = type(plugin)
     if isinstance(plugin, Stack):
         for part in plugin.parts:
             check_spec(part)
         _check_round_trip(plugin)
         return
-    frozen = dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen
+    frozen = bool(getattr(getattr(cls, "__dataclass_params__", None), "frozen", False))
     _need(plugin, "frozen", frozen, "the class is no @dataclass(frozen=True), so its identity could change.")
     counted = type(cls.version) is int and cls.version >= 1
     _need(plugin, "version", counted, f"version {cls.version!r} is no integer of at least 1.")
     _check_round_trip(plugin)
-    for field in field_types(cls):  # type: ignore[arg-type]
+    for field in field_types(cls):
         if child_type(cls, field) is not None:
             continue
         try:
@@ -137,8 +137,9 @@ def _check_round_trip(plugin: Plugin) -> None:
 def _registered(plugin: Plugin) -> bool:
     if isinstance(plugin, Stack):
         return all(_registered(part) for part in plugin.parts)
-    children = [getattr(plugin, name) for name in field_types(type(plugin))]  # type: ignore[arg-type]
-    known = registry.registry().entry_of(type(plugin)) is not None
+    cls: Any = type(plugin)
+    children = [getattr(plugin, name) for name in field_types(cls)]
+    known = registry.registry().entry_of(cls) is not None
     return known and all(_registered(child) for child in children if isinstance(child, Plugin))
 
 

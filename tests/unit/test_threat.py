@@ -65,6 +65,13 @@ def test_every_whole_number_of_levels_is_reached(k: int) -> None:
     assert torch.equal(down.int(), (origin.int() - k).clamp(min=0))
 
 
+@pytest.mark.parametrize("k", [1, 8, 77, 200])
+def test_a_radius_written_in_ten_digits_loses_no_level(k: int) -> None:
+    eps = math.floor(k / 255 * 1e10) / 1e10
+    origin = torch.zeros(1, 1, 1, 1, dtype=torch.uint8)
+    assert Linf(eps).to_levels(origin, torch.ones(1, 1, 1, 1)).item() == k
+
+
 def test_the_usual_radii_reach_eight_and_seventy_six_levels() -> None:
     origin = torch.full((1, 1, 1, 1), 100, dtype=torch.uint8)
     assert Linf(8 / 255).to_levels(origin, torch.ones(1, 1, 1, 1)).item() == 108

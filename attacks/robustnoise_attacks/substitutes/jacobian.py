@@ -30,12 +30,12 @@ from robustnoise.api import (
 
 @dataclass(frozen=True)
 class JacobianSubstitute(Substitute):
-    """Few seed images, labels from the victim alone, and synthetic images where the substitute's answer changes fastest.
+    """Few seed images, the victim's labels alone, and synthetic images where the substitute's answer changes fastest.
 
     Each round trains the substitute on everything labelled so far, then adds for every image x the image
     ``x + step * sign(d s_y(x) / dx)``, s_y the substitute's logit of the victim's label y; the set doubles. The seed
-    images' own labels are not used. `rounds` rounds ask ``seed_images * 2 ** rounds`` labels; where the budget is smaller,
-    the last round labels what is left of it.
+    images' own labels are not used. `rounds` rounds ask ``seed_images * 2 ** rounds`` labels; where the budget is
+    smaller, the last round labels what is left of it.
     """
 
     reference = "Papernot et al. 2017, arXiv 1602.02697, algorithm 1 (lambda 0.1, 6 rounds, 150 seed images)"

@@ -34,9 +34,10 @@ MATRIX_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 class LayerNoise(Defense):
     """Adds fresh Gaussian noise to the pre-activations of every linear and convolutional layer, the logits included.
 
-    Site ``pre_activation``: right after the matrix product and bias, before batch norm. Layer l gets a standard deviation
-    of ``sqrt(P_l) * 10 ** (-snr_db / 20)``. P_l is the calibrated power: the mean square of the layer's pre-activations
-    over up to 1,024 training images with noise off, one number a layer, frozen and part of the victim's identity.
+    Site ``pre_activation``: right after the matrix product and bias, before batch norm. Layer l gets a standard
+    deviation of ``sqrt(P_l) * 10 ** (-snr_db / 20)``. P_l is the calibrated power: the mean square of the
+    layer's pre-activations over up to 1,024 training images with noise off, one number a layer, frozen and part of the
+    victim's identity.
     """
 
     reference = "Qin & Vucinic 2018, arXiv 1811.10649; site as PNI-A (He et al. 2019, arXiv 1811.09310)"
