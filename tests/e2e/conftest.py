@@ -62,7 +62,7 @@ def environment(cache: Path) -> dict[str, str]:
 def robustnoise(cache: Path, arguments: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     return subprocess.run(
-        command(cache, *arguments),
+        command(*arguments),
         cwd=cwd,
         env=environment(cache),
         capture_output=True,
