@@ -24,8 +24,8 @@ def ascend(
     """Maximise the cross-entropy of `source` inside the ball of `threat`.
 
     Each step moves by ``relative_step * eps`` along the sign of the direction (l-infinity) or along the direction of
-    unit length (l2), then projects. The random start is *not* clipped to [0, 1] before the first gradient: clipped,
-    single-step adversarial training collapses (Wong et al. 2020, arXiv 2001.03994; measured in docs/design).
+    unit length (l2), then projects. The random start is not clipped to [0, 1] before the first gradient; every later
+    iterate is.
 
     Args:
         source: has logits; its noise, if any, is drawn afresh at each step.

@@ -25,7 +25,7 @@ from robustnoise.api import (
 class PGDTraining(LeadingTraining):
     """Train on PGD adversarial images alone, l-infinity, the radius ramped up from 0.
 
-    Without the ramp, small networks on MNIST at eps 0.3 get stuck at 11 % (docs/design).
+    The ramp is for large radii, where the full radius from the first step can keep a small network at chance level.
     """
 
     reference = "Madry et al. 2018, arXiv 1706.06083"
