@@ -122,7 +122,13 @@ def test_killed_at_random_moments_it_ends_in_the_same_rows(finished: Path, board
 def test_ctrl_c_loses_nothing_and_says_so(board: Path) -> None:
     cache = board.parent / "cache"
     process = subprocess.Popen(
-        command("run", "board"), cwd=board.parent, env=environment(cache), stderr=subprocess.PIPE, text=True
+        command("run", "board"),
+        cwd=board.parent,
+        env=environment(cache),
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background lets them ignore Ctrl-C, and so would this child.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - nothing else runs in the child
     )
     assert process.stderr is not None
     process.stderr.readline()  # the first finished piece of work
