@@ -182,7 +182,7 @@ def tiny_idx(*mirrors: str) -> IdxSource:
 
 def test_source_is_downloaded_once(site: Site, cache: Path) -> None:
     for name, array in ARRAYS.items():
-        site.put(f"/{name}.gz", gzip.compress(idx_bytes(array)))
+        site.put(f"/{name}.gz", gzip.compress(idx_bytes(array), mtime=0))
     source = tiny_idx(site.address)
     assert source.state(None) == "needs download"
     pool = source.load(None, progress=False)

@@ -49,7 +49,7 @@ def put(folder: Path, *, packed: bool = False) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in zip(NAMES, CONTENTS, strict=True):
         if packed:
-            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content, mtime=0))
         else:
             (folder / name).write_bytes(content)
 
