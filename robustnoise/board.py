@@ -223,12 +223,16 @@ class Board:
         except RobustnoiseError as error:
             raise BadBoard(f"{self.origin}: {error}") from None
 
-    def ranks(self, setting: Mapping[str, Any], attack: Mapping[str, Any]) -> bool:
-        """Whether a row of this setting and attack follows the board's protocol."""
+    def ranks(self, setting: Mapping[str, Any], attack: Mapping[str, Any], victim: Mapping[str, Any]) -> bool:
+        """Whether a row follows the board's protocol; one that bears a listed victim's name must be that victim."""
         data = setting["data"]
         theirs = {**{k: setting.get(k) for k in ("threat", "budget", "draws", "block", "identity")}}
         theirs["data"] = {"name": data["name"], "sizes": data["sizes"]}
         known = [spec_of(a.attack).to_json() for a in self.attacks()]
+        for listed in self.victims():
+            same = listed.identity(victim["digest"]) == victim
+            if listed.name == victim["name"] and not same:
+                return False
         return theirs == self.protocol() and attack["spec"] in known
 
 

@@ -79,7 +79,7 @@ class Leaderboard:
 
     def ranked(self, record: EvaluationRecord) -> bool:
         """Whether the row follows the board's protocol."""
-        return self.board.ranks(record.setting, record.attack)
+        return self.board.ranks(record.setting, record.attack, record.victim.victim)
 
     def views(self) -> list[views.RowView]:
         """Every row with its statistics computed.
@@ -133,7 +133,7 @@ class Leaderboard:
             written = self.path / "REPORT.md"
             if not written.exists():
                 problems.append(f"{written}: absent; 'robustnoise board report {self.path}' writes it.")
-            elif written.read_text(encoding="utf-8") != self.report():
+            elif written.read_bytes() != self.report().encode():
                 problems.append(
                     f"{written}: doesn't follow from the rows; 'robustnoise board report {self.path}' rewrites it."
                 )

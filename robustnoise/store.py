@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from robustnoise.errors import CorruptArtifact, StoreError
 from robustnoise.spec import canonical_json, digest_of
@@ -208,6 +209,17 @@ class Store:
                 except CorruptArtifact as error:
                     yield path, cell, str(error)
                     break
+
+    def damaged_checkpoints(self) -> Iterator[Path]:
+        """Checkpoints that aren't whole safetensors files; a training starts anew without its checkpoint."""
+        for path in sorted((self.root / "partial").glob("*.safetensors")):
+            try:
+                with safe_open(str(path), framework="numpy") as file:
+                    whole = "checkpoint" in (file.metadata() or {})
+            except (OSError, SafetensorError):
+                whole = False
+            if not whole:
+                yield path
 
     def leftovers(self) -> Iterator[Path]:
         """Files that no finished cell refers to: unreferenced objects, temporary files of killed writers."""

@@ -49,7 +49,7 @@ def explain(key: str) -> None:
 
 
 def repair() -> None:
-    """Remove what can't be used, saying what."""
+    """Remove what can't be used, saying what. Not to be run beside a run of the same store."""
     store = open_store()
     removed = 0
     for path, cell, reason in list(store.damaged()):
@@ -58,7 +58,7 @@ def repair() -> None:
             store.object_path(sha256).unlink(missing_ok=True)
         print(f"removed: {reason.split('. Nothing')[0]}")
         removed += 1
-    for path in list(store.leftovers()):
+    for path in [*store.leftovers(), *store.damaged_checkpoints()]:
         path.unlink(missing_ok=True)
         removed += 1
     print(f"{removed} files removed; the next run makes again what it needs.")

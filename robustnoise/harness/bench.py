@@ -160,7 +160,7 @@ class Bench:
         def block(number: int, targets: Targets) -> Tensor:
             return crafter.craft(model, targets.x, targets.y, self.experiment.threat, seeds.child(number))
 
-        return self._by_block(f"craft {attack.name}", attack.name, block), {"queries": source.facts["queries"]}
+        return self._by_block(attack.name, block, padded=True), {"queries": source.facts["queries"]}
 
     def _attack(self, attack: Attack, victim: Victim) -> Computed:
         budget, spec = self.experiment.budget, spec_of(attack.attack).digest()
@@ -178,26 +178,31 @@ class Bench:
             spent += oracle.spent if oracle else 0
             return result.x
 
-        return self._by_block(f"attack {attack.name}", attack.name, block), {"queries": spent}
+        return self._by_block(attack.name, block, padded=not attack.attack.traits.queries), {"queries": spent}
 
-    def _by_block(self, label: str, name: str, run: Callable[[int, Targets], Tensor]) -> dict[str, bytes]:
-        """Run an attack on padded blocks of the evaluation images and round what it hands in."""
+    def _by_block(self, name: str, run: Callable[[int, Targets], Tensor], *, padded: bool) -> dict[str, bytes]:
+        """Run an attack on blocks of the evaluation images and round what it hands in.
+
+        An attack that asks the oracle gets its block unpadded: padding would be charged as queries.
+        """
         split, threat = self.experiment.dataset.evaluation, self.experiment.threat
         levels, outside = [], 0.0
-        meter = self.progress.start(label, len(split))
+        meter = self.progress.start(f"attack {name}", len(split))
         for number, start, stop in block_ranges(len(split)):
             origin = to_tensor(split.images[start:stop])
-            padded = Targets(
-                pad(to_tensor(split.ids[start:stop])),
-                pad(torch.from_numpy(split.floats(start, stop))),
-                pad(to_tensor(split.labels[start:stop])),
+            targets = Targets(
+                to_tensor(split.ids[start:stop]),
+                torch.from_numpy(split.floats(start, stop)),
+                to_tensor(split.labels[start:stop]),
             )
+            if padded:
+                targets = Targets(*(pad(part) for part in targets))
             with _isolated_global_rng():
-                x = run(number, padded)
-            if x.shape != padded.x.shape or not bool(torch.isfinite(x).all()):
+                x = run(number, targets)
+            if x.shape != targets.x.shape or not bool(torch.isfinite(x).all()):
                 raise BadData(
                     f"attack {name!r} handed in {x.dtype} {tuple(x.shape)}, finite: {bool(torch.isfinite(x).all())}; "
-                    f"expected finite images of shape {tuple(padded.x.shape)}."
+                    f"expected finite images of shape {tuple(targets.x.shape)}."
                 )
             x = x[: stop - start].cpu()
             outside = max(outside, float(threat.violation(origin, x).max()), float(-x.min()), float(x.max()) - 1)

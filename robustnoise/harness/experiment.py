@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from robustnoise.blocks import BLOCK
 from robustnoise.compose import Defense, split_stages
 from robustnoise.data import Dataset
@@ -117,6 +119,18 @@ class Experiment:
             training = split_stages(victim.defense)[0]
             if victim.classifier is not None and training.stages():
                 raise BadParameter(f"victim {victim.name!r}: a ready classifier takes inference stages only.")
+            if victim.classifier is None and not training.stages():
+                raise BadParameter(
+                    f"victim {victim.name!r}: {describe(victim.defense)} trains nothing, so random weights would "
+                    "be measured. Put a training stage first, such as plain-training | ..."
+                )
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise BadParameter(
+                f"device = {self.device!r}: {reason}. Expected cpu, or cuda where there is a GPU."
+            ) from None
         if self.undefended is not None and self.undefended not in victims:
             raise BadParameter(f"undefended = {self.undefended!r} is no victim of this experiment.")
         if not 1 <= self.draws <= 10_000:

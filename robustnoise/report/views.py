@@ -10,6 +10,7 @@ import numpy as np
 
 from robustnoise import stats
 from robustnoise.records import EvaluationRecord, Tally
+from robustnoise.spec import digest_of
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,13 @@ class Summary:
 
 def summary(records: Sequence[EvaluationRecord]) -> list[Summary]:
     """The victims of a board, those with the best worst case over shared attacks first."""
-    groups: dict[tuple[str, int], list[EvaluationRecord]] = {}
+    # By the whole identity, not by name: two nets of one name are two victims, and their rows are never mixed.
+    groups: dict[str, list[EvaluationRecord]] = {}
     for record in records:
-        groups.setdefault((record.victim.victim["name"], record.setting["seed"]), []).append(record)
+        groups.setdefault(digest_of([record.victim.victim, record.setting]), []).append(record)
     found = []
-    for (victim, seed), rows in groups.items():
+    for rows in groups.values():
+        victim, seed = rows[0].victim.victim["name"], rows[0].setting["seed"]
         null = [r for r in rows if r.attack["null"]]
         found.append(
             Summary(

@@ -215,6 +215,7 @@ def test_a_corrupted_cache_file_is_named_and_repaired(finished: Path) -> None:
         ("data.train=100000", "digits"),
         ("attacks.shared=transfer(jacobian)", "'crafter' must be given"),
         ("run.draws=0", "run.draws"),
+        ("victims.noisy=vote(3)", "trains nothing"),
         ("data.overlap=2", "overlap"),
     ],
 )
@@ -225,6 +226,24 @@ def test_bad_input_is_refused_before_any_work(board: Path, change: str, message:
     assert "Traceback" not in done.stderr
     assert not (board.parent / "runs").exists()
     assert not (board.parent / "cache" / "store").exists()
+
+
+def test_two_nets_of_one_name_are_never_mixed(finished: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(finished / "out", tmp_path / "out")
+    changed = ["run", "board", "--output", str(copy), "--set", "victims.plain=plain-training(epochs=2)"]
+    done = robustnoise(finished / "cache", changed, finished)
+    assert done.returncode == 0, done.stderr
+    frame = rn.Leaderboard(copy).to_frame()
+    plain = frame[(frame.victim == "plain") & (frame.attack == "null")]
+    assert sorted(plain["ranked"]) == [False, True]
+
+
+def test_repair_removes_a_damaged_checkpoint(board: Path) -> None:
+    partial = board.parent / "cache" / "store" / "partial" / "abc.safetensors"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(b"junk")
+    assert robustnoise(board.parent / "cache", ["cache", "repair"], board.parent).returncode == 0
+    assert not partial.exists()
 
 
 def test_an_empty_board_says_what_to_do(board: Path) -> None:
