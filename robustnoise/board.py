@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from robustnoise.blocks import BLOCK
 from robustnoise.compose import Defense, split_stages
 from robustnoise.data import SplitSizes, load_dataset
 from robustnoise.errors import BadBoard, RobustnoiseError
-from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.experiment import Attack, Experiment, Victim, check_parts
 from robustnoise.registry import build, spec_of
 from robustnoise.spec import Number
 from robustnoise.store import IDENTITY
@@ -139,6 +140,7 @@ class Board:
         """The budget."""
         return Budget(**self.file.budget.model_dump())
 
+    @cached_property
     def attacks(self) -> tuple[Attack, ...]:
         """The attacks, built.
 
@@ -149,6 +151,7 @@ class Board:
             Attack(name, self._build(f"attacks.{name}", text, "attack")) for name, text in self.file.attacks.items()
         )
 
+    @cached_property
     def victims(self) -> tuple[Victim, ...]:
         """The victims, built, each with its reference.
 
@@ -196,23 +199,21 @@ class Board:
         Raises:
             BadBoard: with file and key; and the errors of `load_dataset`.
         """
-        victims, attacks = self.victims(), self.attacks()
-        try:
-            sizes = self.file.data.sizes()
-            threat, budget = self.threat, self.budget
-        except RobustnoiseError as error:
-            raise BadBoard(f"{self.origin}: {error}") from None
         dataset = load_dataset(
-            self.file.data.name, sizes=sizes, seed=self.file.data.seed, data_dir=data_dir, progress=progress
+            self.file.data.name,
+            sizes=self.file.data.sizes(),
+            seed=self.file.data.seed,
+            data_dir=data_dir,
+            progress=progress,
         )
         try:
             return Experiment(
                 dataset=dataset,
                 sizes=self.file.data.model_dump(exclude={"name"}),
-                threat=threat,
-                budget=budget,
-                victims=victims,
-                attacks=attacks,
+                threat=self.threat,
+                budget=self.budget,
+                victims=self.victims,
+                attacks=self.attacks,
                 undefended=self.file.run.undefended,
                 draws=self.file.run.draws,
                 seed=self.file.run.seed,
@@ -226,13 +227,12 @@ class Board:
     def ranks(self, setting: Mapping[str, Any], attack: Mapping[str, Any], victim: Mapping[str, Any]) -> bool:
         """Whether a row follows the board's protocol; one that bears a listed victim's name must be that victim."""
         data = setting["data"]
-        theirs = {**{k: setting.get(k) for k in ("threat", "budget", "draws", "block", "identity")}}
-        theirs["data"] = {"name": data["name"], "sizes": data["sizes"]}
-        known = [spec_of(a.attack).to_json() for a in self.attacks()]
-        for listed in self.victims():
-            same = listed.identity(victim["digest"]) == victim
-            if listed.name == victim["name"] and not same:
-                return False
+        theirs = {k: setting[k] for k in ("threat", "budget", "draws", "block", "identity")}
+        theirs["data"] = {k: data.get(k) for k in ("name", "sizes")}
+        known = [spec_of(a.attack).to_json() for a in self.attacks]
+        namesakes = [v for v in self.victims if v.name == victim["name"]]
+        if any(v.identity(victim["digest"]) != victim for v in namesakes):
+            return False
         return theirs == self.protocol() and attack["spec"] in known
 
 
@@ -243,7 +243,7 @@ def find_board(name_or_path: str | Path) -> Path:
         BadBoard: neither.
     """
     path = Path(name_or_path)
-    if path.is_file():
+    if path.is_file() and path.name == "board.toml":
         return path.parent
     if (path / "board.toml").is_file():
         return path
@@ -252,7 +252,7 @@ def find_board(name_or_path: str | Path) -> Path:
         return shipped / str(name_or_path)
     names = ", ".join(sorted(p.parent.name for p in shipped.glob("*/board.toml")))
     raise BadBoard(
-        f"no board {str(name_or_path)!r}: expected a folder with a board.toml, or a shipped board ({names})."
+        f"no board {str(name_or_path)!r}: expected a folder with a board.toml, that file, or a shipped board ({names})."
     )
 
 
@@ -283,14 +283,16 @@ def board_from(content: Mapping[str, Any], origin: str) -> Board:
         BadBoard: with origin and key.
     """
     try:
-        board = Board(BoardFile.model_validate(content), origin)
-        board.threat, board.budget  # noqa: B018 - their own checks
+        file = BoardFile.model_validate(content)
+        board = Board(file, origin)
+        check_parts(board.victims, board.attacks, board.threat, file.run.undefended)
+        file.data.sizes()
     except ValidationError as error:
         raise BadBoard("\n".join(f"{origin}: {_where(e)}: {_why(e)}" for e in error.errors())) from None
+    except BadBoard:
+        raise
     except RobustnoiseError as error:
         raise BadBoard(f"{origin}: {error}") from None
-    board.victims()
-    board.attacks()
     return board
 
 

@@ -41,7 +41,7 @@ class Leaderboard:
             RowError: a row is damaged, edited or of a newer schema; the message names the file.
         """
         found = [record for _, record in self._read()]
-        victims = [v.name for v in self.board.victims()]
+        victims = [v.name for v in self.board.victims]
         attacks = list(self.board.file.attacks)
 
         def order(record: EvaluationRecord) -> tuple[int, str, int, str, str]:

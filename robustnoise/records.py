@@ -152,6 +152,12 @@ class Arm:
         )
 
 
+REQUIRED = {
+    "setting": ("data", "threat", "budget", "draws", "seed", "block", "identity"),
+    "attack": ("name", "text", "scope", "null", "spec"),
+    "victim": ("name", "text", "digest"),
+}
+"""What a row's identity must hold to be shown and ranked."""
 ARMS = ("victim", "reference", "undefended")
 
 
@@ -237,6 +243,10 @@ class EvaluationRecord:
             n = outcome["n"]
             if not isinstance(n, int) or not 0 < n <= MAX_IMAGES:
                 raise RowError(f"n = {n!r}: expected 1 to {MAX_IMAGES} images.")
+            for part, keys in REQUIRED.items():
+                missing = [k for k in keys if k not in identity[part]]
+                if missing:
+                    raise RowError(f"the {part} of the row lacks {', '.join(missing)}.")
             arms = {
                 name: None if identity[name] is None else Arm.from_json(identity[name], outcome[name], n)
                 for name in ARMS

@@ -20,9 +20,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from robustnoise.compose import Defense, Stack, compose
+from robustnoise.compose import Stack, compose
 from robustnoise.errors import BadParameter, BadSpec, BrokenPlugin, DuplicatePlugin, UnknownPlugin, did_you_mean
-from robustnoise.protocols import BlackBoxAttack, Crafter, Model, Substitute
 from robustnoise.spec import (
     WORDS,
     Call,
@@ -40,13 +39,6 @@ from robustnoise.spec import (
 )
 
 GROUP = "robustnoise.plugins"
-KINDS: dict[str, type[Plugin]] = {
-    "defense": Defense,
-    "attack": BlackBoxAttack,
-    "crafter": Crafter,
-    "substitute": Substitute,
-    "model": Model,
-}
 
 
 @dataclasses.dataclass(frozen=True)

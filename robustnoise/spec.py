@@ -328,7 +328,10 @@ def parse_text(text: str) -> Call | Pipe:
         BadSpec: with the position and what was expected there.
     """
     parser = _Parser(text)
-    tree = parser.pipe()
+    try:
+        tree = parser.pipe()
+    except RecursionError:
+        raise BadSpec(f"can't read {text[:40]!r}...: it is nested too deeply.") from None
     kind, _, position = parser.tokens[parser.at]
     if kind != "end":
         raise parser.error(position, "expected '|' or the end")

@@ -280,6 +280,5 @@ def _resume(path: Path, fingerprint: str, module: nn.Module, optimizer: torch.op
         return int(str(header["epoch"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CorruptArtifact(
-            f"{path}: this checkpoint can't be resumed: {error}. 'robustnoise cache repair' removes it; "
-            "training then starts anew."
+            f"{path}: this checkpoint can't be resumed: {error}. Delete the file; training then starts anew."
         ) from None

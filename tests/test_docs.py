@@ -34,6 +34,14 @@ def test_the_readme_shows_the_board_as_it_is() -> None:
     assert table[1] in (ROOT / "README.md").read_text()
 
 
+def test_noise_costs_a_little_under_the_shared_attacks_as_the_readme_says() -> None:
+    frame = rn.Leaderboard("quickstart").to_frame()
+    noisy = frame[(frame.victim == "at-noise-vote") & (frame.against == "at") & (frame.scope != "control")]
+    assert len(noisy) == 4
+    assert (noisy.delta_high < 0).sum() == 2
+    assert (noisy.delta_low > 0).sum() == 0
+
+
 def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     readme = (ROOT / "README.md").read_text()
     blocks = [b for b in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "import" in b]

@@ -151,7 +151,7 @@ def _global_randomness(text: str) -> list[str]:
 
 RESTORED = {
     "robustnoise.harness.bench": {"np.random.set_state"},  # puts back what a third party's attack has moved
-    "robustnoise.testing.contracts": {"random", "random.seed", "np.random.seed", "np.random.set_state",
+    "robustnoise.testing.common": {"random", "random.seed", "np.random.seed", "np.random.set_state",
                                       "torch.set_rng_state"},  # moves the state to see whether a plugin reads it
 }  # fmt: skip
 """Modules that touch a global generator on purpose, and with what."""

@@ -30,6 +30,13 @@ Jobs = Annotated[int, typer.Option(min=1, help="Processes; results don't depend 
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A one-file plugin; may be given several times.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of training, attacks and scoring.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+DataName = Annotated[str, typer.Option(help="A dataset of 'robustnoise data', an npz file or an image folder.")]
+Eps = Annotated[str, typer.Option(help="Radius in pixels of [0, 1]; fractions such as 8/255 are read.")]
+NormName = Annotated[str, typer.Option(help="linf or l2.")]
+AccessName = Annotated[str, typer.Option(help="What the victim answers: labels, scores or logits.")]
+ModelText = Annotated[str, typer.Option(help="Architecture of the victims that are trained here.")]
+Draws = Annotated[int, typer.Option(min=1, help="Fresh scoring draws of a stochastic victim.")]
+Queries = Annotated[int | None, typer.Option(min=0, help="Queries in all; none is no limit.")]
 Plan = Annotated[bool, typer.Option("--plan", help="Show which cells are cached and missing; run nothing.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Evaluate on only so many images; such rows are unranked.")]
 
@@ -81,16 +88,14 @@ def demo(
 def evaluate(
     defense: Annotated[str, typer.Option(help='Such as "pgd-training(eps=0.3) | layer-noise(snr_db=20)".')],
     attack: Annotated[list[str], typer.Option(help='Such as "transfer(jacobian, pgd)"; may be given several times.')],
-    data: Annotated[
-        str, typer.Option(help="A dataset of 'robustnoise data', an npz file or an image folder.")
-    ] = "mnist-5k",
-    eps: Annotated[str, typer.Option(help="Radius in pixels of [0, 1]; fractions such as 8/255 are read.")] = "0.3",
-    norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
-    access: Annotated[str, typer.Option(help="What the victim answers: labels, scores or logits.")] = "labels",
-    model: Annotated[str, typer.Option(help="Architecture of the victims.")] = "small-cnn",
+    data: DataName = "mnist-5k",
+    eps: Eps = "0.3",
+    norm: NormName = "linf",
+    access: AccessName = "labels",
+    model: ModelText = "small-cnn",
     undefended: Annotated[str, typer.Option(help="The undefended net to compare with.")] = "plain-training",
-    draws: Annotated[int, typer.Option(min=1, help="Fresh scoring draws of a stochastic victim.")] = 10,
-    budget: Annotated[int | None, typer.Option(min=0, help="Queries in all; none is no limit.")] = None,
+    draws: Draws = 10,
+    budget: Queries = None,
     seed: Seed = None,
     limit: Limit = None,
     device: Device = "cpu",
@@ -115,15 +120,13 @@ def compare(
     first: Annotated[str, typer.Argument(help="A defense, or a checkpoint: weights.safetensors, alone or in a stack.")],
     second: Annotated[str, typer.Argument(help="What it is replaced by.")],
     attack: Annotated[str, typer.Option(help="Attacks both.")] = "transfer(independent, pgd)",
-    data: Annotated[
-        str, typer.Option(help="A dataset of 'robustnoise data', an npz file or an image folder.")
-    ] = "mnist-5k",
-    eps: Annotated[str, typer.Option(help="Radius in pixels of [0, 1]; fractions such as 8/255 are read.")] = "0.3",
-    norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
-    access: Annotated[str, typer.Option(help="What the victim answers: labels, scores or logits.")] = "labels",
-    model: Annotated[str, typer.Option(help="Architecture of victims that are trained here.")] = "small-cnn",
-    draws: Annotated[int, typer.Option(min=1, help="Fresh scoring draws of a stochastic victim.")] = 10,
-    budget: Annotated[int | None, typer.Option(min=0, help="Queries in all; none is no limit.")] = None,
+    data: DataName = "mnist-5k",
+    eps: Eps = "0.3",
+    norm: NormName = "linf",
+    access: AccessName = "labels",
+    model: ModelText = "small-cnn",
+    draws: Draws = 10,
+    budget: Queries = None,
     seed: Seed = None,
     limit: Limit = None,
     device: Device = "cpu",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from robustnoise.board import (
@@ -127,7 +127,7 @@ class Setting:
         """Run it; None where only the plan was asked for."""
         experiment = board.experiment(data_dir=self.data_dir, device=self.device, plugin_files=self.plugins)
         if self.plan:
-            _show_plan(experiment)
+            _show_plan(experiment, as_json=self.json)
             return None
         return _run(experiment, self.jobs)
 
@@ -185,8 +185,11 @@ def _run(experiment: Experiment, jobs: int) -> list[EvaluationRecord]:
         return run(experiment, open_store(), progress=progress, jobs=jobs)
 
 
-def _show_plan(experiment: Experiment) -> None:
+def _show_plan(experiment: Experiment, *, as_json: bool = False) -> None:
     lines = make_plan(experiment, open_store())
+    if as_json:
+        print(json.dumps([asdict(line) for line in lines]))
+        return
     for line in lines:
         print(f"{line.stage:12} {line.cached:5} cached {line.missing:5} missing")
     print(f"{'all':12} {sum(p.cached for p in lines):5} cached {sum(p.missing for p in lines):5} missing")

@@ -319,7 +319,12 @@ class Bench:
 
     def _machine(self) -> dict[str, Any]:
         experiment = self.experiment
-        return {"seed": experiment.seed, "threads": experiment.threads, "device": experiment.device}
+        return {
+            "seed": experiment.seed,
+            "threads": experiment.threads,
+            "device": experiment.device,
+            "torch": torch.__version__,
+        }
 
     def _load(self, content: bytes) -> TorchClassifier:
         classifier = classifier_from_bytes(content)

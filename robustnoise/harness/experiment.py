@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,22 +108,9 @@ class Experiment:
     plugin_files: tuple[Path, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        victims = _unique("victim", [v.name for v in self.victims])
-        _unique("attack", [a.name for a in self.attacks])
-        for victim in self.victims:
-            if victim.reference is not None and victim.reference not in victims:
-                raise BadParameter(
-                    f"victim {victim.name!r}: reference {victim.reference!r} is no victim of this experiment."
-                    f"{did_you_mean(victim.reference, victims)}"
-                )
-            training = split_stages(victim.defense)[0]
-            if victim.classifier is not None and training.stages():
-                raise BadParameter(f"victim {victim.name!r}: a ready classifier takes inference stages only.")
-            if victim.classifier is None and not training.stages():
-                raise BadParameter(
-                    f"victim {victim.name!r}: {describe(victim.defense)} trains nothing, so random weights would "
-                    "be measured. Put a training stage first, such as plain-training | ..."
-                )
+        check_parts(self.victims, self.attacks, self.threat, self.undefended)
+        if not 1 <= self.draws <= 10_000:
+            raise BadParameter(f"draws = {self.draws}: expected 1 to 10000.")
         try:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:
@@ -131,24 +118,6 @@ class Experiment:
             raise BadParameter(
                 f"device = {self.device!r}: {reason}. Expected cpu, or cuda where there is a GPU."
             ) from None
-        if self.undefended is not None and self.undefended not in victims:
-            raise BadParameter(f"undefended = {self.undefended!r} is no victim of this experiment.")
-        if not 1 <= self.draws <= 10_000:
-            raise BadParameter(f"draws = {self.draws}: expected 1 to 10000.")
-        if self.threat.access is Access.GRADIENTS:
-            raise BadParameter("access = gradients: black-box boards take labels, scores or logits.")
-        for attack in self.attacks:
-            needed = attack.attack.traits.access
-            if needed > self.threat.access:
-                fitting = [a.name for a in self.attacks if a.attack.traits.access <= self.threat.access]
-                raise BadParameter(
-                    f"attack {attack.name!r} needs {needed.name.lower()}, but the victim shows "
-                    f"{self.threat.access.name.lower()}. Attacks that fit: {', '.join(fitting) or 'none'}."
-                )
-
-    def victim(self, name: str) -> Victim:
-        """The victim of that name."""
-        return next(v for v in self.victims if v.name == name)
 
     def setting(self) -> dict[str, Any]:
         """The part of a record's identity that all records of a run share."""
@@ -169,6 +138,44 @@ class Experiment:
             "threads": self.threads,
             "device": self.device,
         }
+
+
+def check_parts(
+    victims: Sequence[Victim], attacks: Sequence[Attack], threat: ThreatModel, undefended: str | None
+) -> None:
+    """Refuse what can be refused without the data.
+
+    Raises:
+        BadParameter: names that lead nowhere, a victim that is never trained, an attack that needs more access.
+    """
+    names = _unique("victim", [v.name for v in victims])
+    _unique("attack", [a.name for a in attacks])
+    if undefended is not None and undefended not in names:
+        raise BadParameter(f"undefended = {undefended!r} is none of the victims.{did_you_mean(undefended, names)}")
+    for victim in victims:
+        if victim.reference is not None and victim.reference not in names:
+            raise BadParameter(
+                f"victim {victim.name!r}: reference = {victim.reference!r} is none of the victims."
+                f"{did_you_mean(victim.reference, names)}"
+            )
+        training = split_stages(victim.defense)[0]
+        if victim.classifier is not None and training.stages():
+            raise BadParameter(f"victim {victim.name!r}: a ready classifier takes inference stages only.")
+        if victim.classifier is None and not training.stages():
+            raise BadParameter(
+                f"victim {victim.name!r}: {describe(victim.defense)} trains nothing, so random weights would "
+                "be measured. Put a training stage first, such as plain-training | ..."
+            )
+    if threat.access is Access.GRADIENTS:
+        raise BadParameter("access = gradients: black-box boards take labels, scores or logits.")
+    for attack in attacks:
+        needed = attack.attack.traits.access
+        if needed > threat.access:
+            fitting = [a.name for a in attacks if a.attack.traits.access <= threat.access]
+            raise BadParameter(
+                f"attack {attack.name!r} needs {needed.name.lower()}, but the victim shows "
+                f"{threat.access.name.lower()}. Attacks that fit: {', '.join(fitting) or 'none'}."
+            )
 
 
 def _unique(kind: str, names: list[str]) -> list[str]:

@@ -17,8 +17,23 @@ from robustnoise import store as store_module
 from robustnoise.board import load_board
 from robustnoise.errors import RowError, StoreError
 from robustnoise.harness.runner import plan, run
+from robustnoise.spec import digest_of
 from robustnoise.store import Store
 from tests.e2e.conftest import command, environment, robustnoise, rows_of
+
+ASKER = """
+from dataclasses import dataclass
+from robustnoise.api import AttackResult, AttackTraits, BlackBoxAttack
+@dataclass(frozen=True)
+class Ask(BlackBoxAttack):
+    @property
+    def traits(self):
+        return AttackTraits()
+    def run(self, oracle, seed_data, targets, threat, seeds):
+        oracle.query(targets.x, targets.ids)
+        return AttackResult(targets.x, oracle.spent)
+PLUGINS = {"ask": "Ask"}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +155,30 @@ def test_ctrl_c_loses_nothing_and_says_so(board: Path) -> None:
     assert "Traceback" not in message
 
 
+def test_a_row_without_what_ranks_it_is_refused(finished: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(finished / "out", tmp_path / "copy")
+    path = min((copy / "rows").glob("*.json"))
+    row = json.loads(path.read_text())
+    del row["identity"]["setting"]["threat"]
+    row["digest"] = digest_of(row["identity"])
+    path.write_text(json.dumps(row))
+    with pytest.raises(RowError, match="setting of the row lacks threat"):
+        rn.Leaderboard(copy).rows()
+
+
+def test_padding_is_never_charged_as_queries(tmp_path: Path) -> None:
+    plugin = tmp_path / "asker.py"
+    plugin.write_text(ASKER)
+    arguments = ["evaluate", "--defense", "plain-training(epochs=1)", "--undefended", "plain-training(epochs=1)"]
+    arguments += ["--attack", "asker/ask", "--plugin", str(plugin), "--data", "digits", "--limit", "130"]
+    done = robustnoise(tmp_path / "cache", [*arguments, "--model", "mlp(hidden=8)", "--json"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    queries = {
+        row["identity"]["attack"]["name"]: row["outcome"]["victim"]["queries"] for row in json.loads(done.stdout)
+    }
+    assert queries == {"null": 0, "attack": 130}
+
+
 def test_plan_says_what_is_cached_and_missing(finished: Path, tmp_path: Path) -> None:
     experiment = load_board(finished / "board").experiment()
     assert sum(p.missing for p in plan(experiment, Store(finished / "cache" / "store"))) == 0
@@ -211,11 +250,12 @@ def test_a_corrupted_cache_file_is_named_and_repaired(finished: Path) -> None:
         ("threat.epsilon=0.1", "threat.epsilon: unknown key"),
         ("threat.eps=8", "write 8/255"),
         ('threat.eps="8/2x"', "neither a number nor a fraction"),
-        ("run.undefended=plane", "'plane'"),
+        ("run.undefended=plane", "undefended = 'plane' is none of the victims. Did you mean 'plain'?"),
         ("data.train=100000", "digits"),
         ("attacks.shared=transfer(jacobian)", "'crafter' must be given"),
         ("run.draws=0", "run.draws"),
         ("victims.noisy=vote(3)", "trains nothing"),
+        ("attacks.shared=transfer(" + "a(" * 3000, "nested too deeply"),
         ("data.overlap=2", "overlap"),
     ],
 )

@@ -160,7 +160,7 @@ def test_a_checkpoint_that_does_not_fit_is_named(tmp_path: Path, monkeypatch: py
     elif damage == "empty":
         path.write_bytes(b"")
     seeds = SEEDS.child("other") if damage == "other training" else SEEDS
-    with pytest.raises(CorruptArtifact, match="cache repair") as caught:
+    with pytest.raises(CorruptArtifact, match="Delete the file; training then starts anew") as caught:
         fit(_fresh(), IMAGES, LABELS, SCHEDULE, seeds, ctx=Context(checkpoint=path))
     assert str(path) in str(caught.value)
 

@@ -51,7 +51,8 @@ def ascend(
         with torch.enable_grad():
             leaf = adv.detach().requires_grad_(True)
             # Summed, not averaged: an image's gradient must not depend on how many neighbours it has.
-            loss = functional.cross_entropy(model.logits(leaf, noise=seeds.child("noise", number)), y, reduction="sum")
+            logits = model.logits(leaf, noise=seeds.child("noise", number))
+            loss = functional.cross_entropy(logits, y.to(logits.device), reduction="sum")
             (gradient,) = torch.autograd.grad(loss, leaf)
         if momentum is None:
             direction = gradient

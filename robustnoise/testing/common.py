@@ -1,0 +1,193 @@
+"""What the contracts of every kind share: the spec, what must stay untouched, and how plugins are shortened."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustnoise import registry
+from robustnoise.compose import Stack, compose
+from robustnoise.errors import BadParameter, MissingCapability
+from robustnoise.protocols import (
+    Classifier,
+    Model,
+)
+from robustnoise.spec import Plugin, child_type, field_types
+from robustnoise.threat import Norm
+
+T = TypeVar("T")
+ROWS = 6
+EPS = {Norm.LINF: 0.1, Norm.L2: 1.0}
+SHORT = {"epochs": 1, "rounds": 1, "seed_images": 20}
+"""Fields that `quick` lowers to these values."""
+
+
+def quick(plugin: Any) -> Any:
+    """`plugin` with one epoch, one round, few seed images and tiny networks, in its children too."""
+    if isinstance(plugin, Stack):
+        return compose(*(quick(part) for part in plugin.parts))
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(plugin):
+        value = getattr(plugin, field.name)
+        if isinstance(value, Model):
+            changes[field.name] = registry.create("model", "mlp", hidden=16)
+        elif isinstance(value, Plugin):
+            changes[field.name] = quick(value)
+        elif field.name in SHORT and isinstance(value, int):
+            changes[field.name] = min(value, SHORT[field.name])
+    return dataclasses.replace(plugin, **changes) if changes else plugin
+
+
+def check_spec(plugin: Plugin) -> None:
+    """Frozen; its spec survives JSON and text (where the class is registered); a wrong parameter is refused by name."""
+    cls: Any = type(plugin)
+    if isinstance(plugin, Stack):
+        for part in plugin.parts:
+            check_spec(part)
+        _check_round_trip(plugin)
+        return
+    frozen = bool(getattr(getattr(cls, "__dataclass_params__", None), "frozen", False))
+    need(plugin, "frozen", frozen, "the class is no @dataclass(frozen=True), so its identity could change.")
+    counted = type(cls.version) is int and cls.version >= 1
+    need(plugin, "version", counted, f"version {cls.version!r} is no integer of at least 1.")
+    _check_round_trip(plugin)
+    for field in field_types(cls):
+        if child_type(cls, field) is not None:
+            continue
+        try:
+            dataclasses.replace(plugin, **{field: object()})  # type: ignore[type-var]
+        except BadParameter as error:
+            need(plugin, "bad-parameter", field in str(error), f"{field} is refused, but not by name: {error}")
+        else:
+            need(plugin, "bad-parameter", False, f"{field} = object() is accepted; annotate the field with its type.")
+
+
+def _check_round_trip(plugin: Plugin) -> None:
+    spec = registry.spec_of(plugin)
+    plain = json.loads(json.dumps(spec.to_json()))
+    if not _registered(plugin):
+        return
+    again = registry.from_json(plain)
+    same = again == plugin and registry.spec_of(again).canonical() == spec.canonical()
+    need(plugin, "spec-json", same, f"the spec through JSON gives {again!r} instead of {plugin!r}.")
+    text = registry.describe(plugin)
+    again = registry.build(text, plugin.kind)
+    need(plugin, "spec-text", again == plugin, f"the text {text!r} builds {again!r} instead of {plugin!r}.")
+
+
+def _registered(plugin: Plugin) -> bool:
+    if isinstance(plugin, Stack):
+        return all(_registered(part) for part in plugin.parts)
+    cls: Any = type(plugin)
+    children = [getattr(plugin, name) for name in field_types(cls)]
+    known = registry.registry().entry_of(cls) is not None
+    return known and all(_registered(child) for child in children if isinstance(child, Plugin))
+
+
+def need(plugin: object, contract: str, kept: bool, why: str) -> None:
+    if not kept:
+        raise AssertionError(f"{type(plugin).__name__} breaks the contract {contract!r}: {why}")
+
+
+def identical(a: Tensor | None, b: Tensor | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a.shape == b.shape and a.dtype == b.dtype and _bytes(a) == _bytes(b)
+
+
+def _bytes(x: Tensor) -> bytes:
+    return x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() if x.numel() else b""
+
+
+def _module(model: object) -> nn.Module | None:
+    try:
+        found = getattr(model, "module", None)
+    except MissingCapability:
+        return None
+    return found if isinstance(found, nn.Module) else None
+
+
+def _state(model: Classifier) -> dict[str, object]:
+    """All of a classifier that a plugin must leave as it is."""
+    state: dict[str, object] = {"digest": model.digest}
+    module = _module(model)
+    if module is None:
+        return state
+    state["weights"] = {k: _bytes(v) for k, v in module.state_dict().items()}
+    state["gradients"] = {k: None if p.grad is None else _bytes(p.grad) for k, p in module.named_parameters()}
+    state["requires_grad flags"] = {k: p.requires_grad for k, p in module.named_parameters()}
+    state["train/eval flags"] = {k: m.training for k, m in module.named_modules()}
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    state["hooks"] = {(k, kind): list(getattr(m, kind)) for k, m in module.named_modules() for kind in kinds}
+    return state
+
+
+def _global_state() -> dict[str, object]:
+    legacy = np.random.get_state(legacy=False)  # noqa: NPY002 - the global generator is what is watched
+    return {
+        "torch": _bytes(torch.get_rng_state()),
+        "numpy": repr({k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in legacy["state"].items()}),
+        "random": random.getstate(),
+        "default dtype": torch.get_default_dtype(),
+        "gradient mode": torch.is_grad_enabled(),
+        "deterministic mode": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+@contextlib.contextmanager
+def _global_seed(seed: int) -> Iterator[None]:
+    """Other global generators than before, put back at the end whatever happens."""
+    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+        np.random.seed(seed)  # noqa: NPY002
+        random.seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
+
+
+def untouched(
+    plugin: Plugin, models: Sequence[Classifier], tensors: dict[str, Tensor], action: Callable[[], T], *, seed: int = 1
+) -> T:
+    """What `action` returns, having changed no model, no tensor and nothing global; checked also where it raises."""
+    with _global_seed(seed):
+        states, copies, around = (
+            [_state(m) for m in models],
+            {k: v.clone() for k, v in tensors.items()},
+            _global_state(),
+        )
+        try:
+            return action()
+        finally:
+            for model, before in zip(models, states, strict=True):
+                after = _state(model)
+                changed = [k for k in before if before[k] != after[k]]
+                need(plugin, "model-untouched", not changed, f"it changes the model it is given: {', '.join(changed)}.")
+            for name, copy in copies.items():
+                need(plugin, "inputs-untouched", identical(copy, tensors[name]), f"it writes into {name}.")
+            now = _global_state()
+            changed = [k for k in around if around[k] != now[k]]
+            need(
+                plugin,
+                "global-state",
+                not changed,
+                f"it changes global random or other state ({', '.join(changed)}). Draw from the SeedStream alone.",
+            )
+
+
+def neighbours(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The same first row among others, in a batch of the same size."""
+    other = 1 - x.roll(1, 0)
+    other[0] = x[0]
+    return other, torch.cat([y[:1], y[1:].flip(0)])

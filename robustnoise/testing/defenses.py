@@ -1,0 +1,206 @@
+"""The contracts of defenses and models."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustnoise import registry
+from robustnoise.compose import Defense, Identity, Leader, Stack, compose
+from robustnoise.errors import BadData, BadParameter, MissingCapability
+from robustnoise.models.classifier import TorchClassifier
+from robustnoise.models.fresh import create
+from robustnoise.protocols import (
+    Answer,
+    Classifier,
+    Context,
+    Differentiable,
+    Model,
+    Stage,
+)
+from robustnoise.seeds import SeedStream
+from robustnoise.spec import Plugin
+from robustnoise.testing.common import ROWS, check_spec, identical, need, neighbours, quick, untouched
+from robustnoise.testing.toys import (
+    CLASSES,
+    SHAPE,
+    CoinClassifier,
+    toy_model,
+    toy_split,
+)
+
+
+def check_defense(defense: Defense) -> None:
+    """Every contract of a defense."""
+    check_spec(defense)
+    neutral = compose(Identity(), defense) == defense == compose(defense, Identity())
+    need(defense, "identity-neutral", neutral, "composing it with Identity gives something else.")
+    defense = quick(defense)
+    model, data = toy_model(), toy_split(64)
+    x = torch.from_numpy(toy_split(ROWS * 2, seed=2).floats())
+    defended = _applied(defense, model, data)
+    again = _applied(defense, model, data, seed=2)
+    need(defense, "seeded", defended.digest == again.digest, "the same context gives two different digests.")
+    neutral = isinstance(defense, Identity) or _is_off(defense)
+    acts = neutral or defended.digest != model.digest
+    need(defense, "acts", acts, "the defended classifier has the digest of the undefended one, so it does nothing.")
+    kept = (tuple(defended.input_shape), defended.num_classes) == (tuple(model.input_shape), model.num_classes)
+    need(defense, "shape", kept, "input shape or number of classes changes.")
+    _check_predictions(defense, model, defended, x)
+    if not neutral:
+        _check_stochastic(defense, defended, x)
+        _check_differentiable(defense, defended, x)
+    if defense.traits.off and defense.traits.stage is Stage.INFERENCE:
+        _check_off(defense, model, data, x)
+    _check_on_coin(defense, data, x)
+
+
+def _applied(defense: Defense, model: Classifier, data: Any, seed: int = 1) -> Classifier:
+    full = defense
+    if defense.traits.stage is Stage.TRAINING and not isinstance(defense, Leader | Stack):
+        full = compose(registry.create("defense", "plain-training", epochs=1), defense)
+    return untouched(
+        defense, [model], {}, lambda: full.apply(model, Context(train=data, seed=SeedStream(5))), seed=seed
+    )
+
+
+def _is_off(defense: Defense) -> bool:
+    off = defense.traits.off
+    return bool(off) and all(getattr(defense, k) == v for k, v in off.items())
+
+
+def _predict(defense: Defense, models: Sequence[Classifier], x: Tensor, stream: int = 0, seed: int = 1) -> Answer:
+    """The answer of the last of `models`, all of which must stay as they are."""
+    return untouched(
+        defense, models, {"x": x}, lambda: models[-1].predict(x, noise=SeedStream(9, (stream,))), seed=seed
+    )
+
+
+def _same_answer(a: Answer, b: Answer) -> bool:
+    return all(identical(p, q) for p, q in zip(a, b, strict=True))
+
+
+def _row(answer: Answer, row: int) -> Answer:
+    return Answer(*(None if part is None else part[row] for part in answer))  # type: ignore[arg-type]
+
+
+def _check_answer(plugin: Plugin, answer: Answer, n: int, *, abstains: bool) -> None:
+    labels = answer.labels
+    need(plugin, "answer", labels.shape == (n,) and labels.dtype == torch.int64, "labels are not int64 (n,).")
+    lowest = int(labels.min())
+    need(plugin, "answer", lowest >= (-1 if abstains else 0), f"a label is {lowest}; only -1 of an abstainer may be.")
+    need(plugin, "answer", int(labels.max()) < CLASSES, "a label is no class.")
+    for name in ("scores", "logits"):
+        part = getattr(answer, name)
+        fits = part is None or (
+            part.shape == (n, CLASSES) and part.dtype == torch.float32 and bool(part.isfinite().all())
+        )
+        need(plugin, "answer", fits, f"{name} are not finite float32 (n, num_classes).")
+
+
+def _check_predictions(defense: Defense, model: Classifier, defended: Classifier, x: Tensor) -> None:
+    both = [model, defended]
+    first = _predict(defense, both, x)
+    _check_answer(defense, first, len(x), abstains=defense.traits.abstains)
+    repeats = _same_answer(first, _predict(defense, both, x, seed=2))
+    need(defense, "seeded", repeats, "the same stream and batch give another answer.")
+    with torch.inference_mode():
+        inside = defended.predict(x, noise=SeedStream(9, (0,)))
+    need(defense, "inference-mode", _same_answer(first, inside), "under torch.inference_mode it answers otherwise.")
+    other, _ = neighbours(x, torch.zeros(len(x)))
+    alone = _same_answer(_row(first, 0), _row(_predict(defense, both, other), 0))
+    need(defense, "row-independence", alone, "an image's answer changes with its neighbours in the batch.")
+    untouched(defense, both, {}, lambda: _predict_wrong(defended, x))
+
+
+def _predict_wrong(defended: Classifier, x: Tensor) -> None:
+    """Ask about images of another size, which the network refuses half way; whatever is raised is of no interest."""
+    with contextlib.suppress(Exception):
+        defended.predict(x[:, :, :5, :5].contiguous(), noise=SeedStream(0))
+
+
+def _check_stochastic(defense: Defense, defended: Classifier, x: Tensor) -> None:
+    declared = defense.traits.stochastic
+    need(defense, "traits", defended.stochastic == declared, f"the classifier says stochastic = {defended.stochastic}.")
+    first = _predict(defense, [defended], x)
+    moved = any(not _same_answer(first, _predict(defense, [defended], x, stream)) for stream in range(1, 21))
+    need(
+        defense,
+        "traits",
+        moved == declared,
+        f"stochastic = {declared} is declared, but other streams give {'other answers' if moved else 'the same'}.",
+    )
+
+
+def _check_differentiable(defense: Defense, defended: Classifier, x: Tensor) -> None:
+    declared, flows = defense.traits.differentiable, False
+    if isinstance(defended, Differentiable):
+        leaf = x.clone().requires_grad_(True)
+        try:
+            logits = defended.logits(leaf, noise=SeedStream(9))
+            if logits.requires_grad:
+                (gradient,) = torch.autograd.grad(
+                    logits.logsumexp(1).sum() - logits[:, 0].sum(), leaf, allow_unused=True
+                )
+                flows = gradient is not None and bool(gradient.isfinite().all()) and bool((gradient != 0).any())
+        except MissingCapability:
+            pass
+    words = "a gradient reaches the input" if flows else "no gradient reaches the input"
+    need(defense, "traits", flows == declared, f"differentiable = {declared} is declared, but {words}.")
+
+
+def _check_off(defense: Defense, model: Classifier, data: Any, x: Tensor) -> None:
+    off = dataclasses.replace(defense, **defense.traits.off)  # type: ignore[type-var]
+    plain, answer = model.predict(x, noise=SeedStream(9)), _applied(off, model, data).predict(x, noise=SeedStream(9))
+    given = ", ".join(f"{k}={v}" for k, v in defense.traits.off.items())
+    need(defense, "off-is-identity", _same_answer(plain, answer), f"with {given} it still changes answers.")
+
+
+def _check_on_coin(defense: Defense, data: Any, x: Tensor) -> None:
+    """On a classifier that shows nothing but random labels; defenses that need more must refuse it in words."""
+    coin = CoinClassifier(0.6, SHAPE, CLASSES)
+    try:
+        defended = _applied(defense, coin, data)
+    except (MissingCapability, BadData, BadParameter):
+        return
+    if isinstance(defense, Identity) or defense.traits.stage is Stage.INFERENCE:
+        need(defense, "traits", defended.stochastic, "around a stochastic classifier it says that it is deterministic.")
+    repeats = _same_answer(_predict(defense, [coin, defended], x), _predict(defense, [coin, defended], x, seed=2))
+    need(defense, "seeded", repeats, "around a stochastic classifier the same stream gives another answer.")
+
+
+def check_model(model: Model) -> None:
+    """Every contract of an architecture, on the smallest common image shape that it takes."""
+    check_spec(model)
+    shape = _accepted_shape(model)
+
+    def fresh(seed: int, state: int = 1) -> TorchClassifier:
+        return untouched(model, [], {}, lambda: create(model, shape, CLASSES, seed=seed), seed=state)
+
+    first = fresh(0)
+    need(model, "seeded", first.digest == fresh(0, 2).digest, "the same seed gives other weights.")
+    if any(p.numel() for p in first.module.parameters()):
+        need(model, "seeded", first.digest != fresh(1).digest, "two seeds give the same weights.")
+    x = torch.from_numpy(toy_split(ROWS, shape).floats())
+    answer = untouched(model, [first], {"x": x}, lambda: first.predict(x, noise=SeedStream(0)))
+    _check_answer(model, answer, ROWS, abstains=False)
+    other = first.predict(neighbours(x, torch.zeros(ROWS))[0], noise=SeedStream(0))
+    need(model, "row-independence", _same_answer(_row(answer, 0), _row(other, 0)), "a row changes with its neighbours.")
+
+
+def _accepted_shape(model: Model) -> tuple[int, int, int]:
+    for shape in (SHAPE, (1, 28, 28), (3, 32, 32)):
+        try:
+            with torch.device("meta"):
+                module = model.build(shape, CLASSES)
+        except BadData:
+            continue
+        need(model, "meta", all(p.is_meta for p in module.parameters()), "build() puts weights on a device of its own.")
+        return shape
+    need(model, "shape", False, "it takes no image of 1x8x8, 1x28x28 or 3x32x32.")
+    raise AssertionError
