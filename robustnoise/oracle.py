@@ -97,6 +97,7 @@ class CountingOracle:
         self._calls += 1
         full = predict_blocks(self._victim, x.detach(), self._noise.child("call", self._calls))
         access = self.threat.access
+        # `passes` stays behind at every level: it is the victim's bill, and it would give the margin away.
         return Answer(
             full.labels,
             full.scores if access >= Access.SCORES else None,

@@ -32,6 +32,9 @@ class Answer(NamedTuple):
     """(n, num_classes) float32 probabilities."""
     logits: Tensor | None = None
     """(n, num_classes) float32."""
+    passes: Tensor | None = None
+    """(n,) int64 forward passes that each answer really cost; None where each costs `Classifier.passes`. It is there
+    for the books and never shown to an attacker: how soon an answer settles tells how near a boundary the image is."""
 
 
 @runtime_checkable
@@ -46,7 +49,7 @@ class Classifier(Protocol):
     def stochastic(self) -> bool: ...
     @property
     def passes(self) -> int:
-        """Forward passes of the network that one answer costs."""
+        """Forward passes of the network that one answer costs; the most, where `Answer.passes` says what each did."""
         ...
 
     @property

@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Literal, Protocol
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from robustnoise.api import Answer, Classifier, Context, Defense, DefenseTraits, SeedStream, Stage, Wrapper
+from robustnoise.api import (
+    Answer,
+    Classifier,
+    Context,
+    Defense,
+    DefenseTraits,
+    MissingCapability,
+    SeedStream,
+    Stage,
+    Wrapper,
+)
 
 
 @dataclass(frozen=True)
 class Vote(Defense):
-    """Asks the classifier `passes` times and answers what most passes answer.
+    """Asks the classifier `passes` times and sums its answers up. One query, many passes.
 
-    A tie goes to the class that was answered first, which is a fair draw, since the passes are exchangeable. Scores are
-    the shares of the votes. Abstentions don't vote; the answer abstains where every pass did. One query, many passes.
+    - ``majority``: the label that most passes answer. A tie goes to the class that was answered first, which is a fair
+      draw, since the passes are exchangeable. Scores are the shares of the votes.
+    - ``mean-probability``: the largest mean of the passes' scores, ``argmax_k 1/T sum_t p_tk``; the means are the
+      scores.
+    - ``mean-logit``: the largest mean logit, ``argmax_k 1/T sum_t z_tk``; the means are the logits, their softmax (the
+      normalised geometric mean of the passes' probabilities) the scores.
+
+    A pass that abstains counts for nothing; the answer abstains, with zeros, where every pass did.
+
+    Raises:
+        MissingCapability: at the first answer, where a mean is asked of a classifier that shows labels alone.
     """
 
-    reference = "Qin & Vucinic 2018, arXiv 1811.10649 (voting over repeated inferences)"
+    reference = (
+        "Qin & Vucinic 2018, arXiv 1811.10649 (voting over repeated inferences); means: Lakshminarayanan, Pritzel & "
+        "Blundell 2017, arXiv 1612.01474, section 2.4; the rules compared: Kittler et al. 1998, IEEE TPAMI 20(3)"
+    )
     traits = DefenseTraits(Stage.INFERENCE, differentiable=False, off={"passes": 1})
 
     passes: Annotated[int, Field(ge=1, le=100_000, description="forward passes an answer")] = 16
+    _: KW_ONLY
+    rule: Annotated[
+        Literal["majority", "mean-probability", "mean-logit"], Field(description="how passes become one answer")
+    ] = "majority"
 
     def apply(self, model: Classifier, ctx: Context) -> Classifier:
         """See `Defense.apply`."""
@@ -34,25 +60,114 @@ class Vote(Defense):
 class _Voting(Wrapper):
     def __init__(self, inner: Classifier, defense: Vote) -> None:
         super().__init__(inner, defense, stochastic=False)
-        self.votes = defense.passes
+        self.defense = defense
         self.passes = defense.passes * inner.passes
 
     def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
         with torch.inference_mode():
-            labels = torch.stack(
-                [self.inner.predict(x, noise=noise.child("pass", t)).labels for t in range(self.votes)]
+            summary = self._summary()
+            spent: Tensor | None = None
+            for t in range(self.defense.passes):
+                answer = self.inner.predict(x, noise=noise.child("pass", t))
+                summary.add(answer)
+                if answer.passes is not None:
+                    spent = answer.passes if spent is None else spent + answer.passes
+            return summary.answer()._replace(passes=spent)
+
+    def _summary(self) -> _Summary:
+        if self.defense.rule == "majority":
+            return Ballot(self.num_classes, self.defense.passes)
+        return _Mean("scores" if self.defense.rule == "mean-probability" else "logits", self.defense)
+
+
+class _Summary(Protocol):
+    """What the passes said so far."""
+
+    def add(self, answer: Answer) -> None: ...
+    def answer(self) -> Answer: ...
+
+
+class Ballot:
+    """The votes of up to `limit` passes; -1 is no vote.
+
+    Attributes:
+        cast: passes so far.
+        counts: (n, num_classes) int64 votes.
+        first: (n, num_classes) int64, the pass that first answered the class; `limit` where none did.
+    """
+
+    def __init__(self, num_classes: int, limit: int) -> None:
+        self.num_classes = num_classes
+        self.limit = limit
+        self.cast = 0
+        self.counts = torch.zeros(0, num_classes, dtype=torch.int64)
+        self.first = self.counts
+
+    def add(self, answer: Answer) -> None:
+        """Count one pass."""
+        labels = answer.labels
+        votes = functional.one_hot(labels.clamp_min(0), self.num_classes) * (labels >= 0)[:, None]
+        if self.cast == 0:
+            self.counts, self.first = torch.zeros_like(votes), torch.full_like(votes, self.limit)
+        self.first = torch.where((votes > 0) & (self.counts == 0), self.cast, self.first)
+        self.counts = self.counts + votes
+        self.cast += 1
+
+    def ranks(self, extra: int = 0) -> Tensor:
+        """(n, num_classes) int64 that order the classes by votes, then by age, had each `extra` more votes."""
+        # The bonus for age is below one vote in all.
+        return (self.counts + extra) * (self.limit + 1) + (self.limit - self.first)
+
+    def leaders(self) -> Tensor:
+        """(n,) int64: the class with the most votes, of several the one answered first; -1 where there is no vote."""
+        return torch.where(self.counts.any(1), self.ranks().argmax(1), -1)
+
+    def shares(self) -> Tensor:
+        """(n, num_classes) float32 of the votes; zeros where there is none."""
+        return self.counts / self.counts.sum(1).clamp_min(1)[:, None]
+
+    def answer(self) -> Answer:
+        """The leaders, and the shares as scores."""
+        return Answer(self.leaders(), self.shares())
+
+
+class _Mean:
+    """The mean of one part of the answers."""
+
+    def __init__(self, part: Literal["scores", "logits"], defense: Vote) -> None:
+        self.part = part
+        self.defense = defense
+        self.total: Tensor | None = None
+        self.counted: Tensor | None = None
+
+    def add(self, answer: Answer) -> None:
+        values = answer.scores if self.part == "scores" else answer.logits
+        if values is None:
+            raise MissingCapability(
+                f"vote(rule={self.defense.rule}) needs the {self.part} of every pass, and the classifier it votes over "
+                f"answers without {self.part}. Use rule=majority, or put the vote before the stage that hides them."
             )
-            return majority(labels, self.num_classes)
+        votes = (answer.labels >= 0).to(torch.int64)
+        # An abstaining pass may hold anything, NaN too, so it is cut out and not multiplied by zero.
+        values = torch.where(votes[:, None] > 0, values, 0.0).double()
+        self.total = values if self.total is None else self.total + values
+        self.counted = votes if self.counted is None else self.counted + votes
+
+    def answer(self) -> Answer:
+        assert self.total is not None
+        assert self.counted is not None
+        voted = self.counted > 0
+        mean = self.total / self.counted.clamp_min(1)[:, None]
+        labels = torch.where(voted, mean.argmax(1), -1)
+        if self.part == "scores":
+            return Answer(labels, mean.float())
+        scores = torch.where(voted[:, None], mean.softmax(1), 0.0)
+        return Answer(labels, scores.float(), mean.float())
 
 
 def majority(labels: Tensor, num_classes: int) -> Answer:
     """The majority of (passes, n) int64 labels, -1 for an abstention; ties to the label that came first."""
-    one_hot = functional.one_hot(labels.clamp_min(0), num_classes) * (labels >= 0)[..., None]
-    counts = one_hot.sum(0)
-    # The rank bonus is below one vote in all, and larger the earlier a class was first answered.
-    passes = len(labels)
-    first = torch.where(one_hot.bool().any(0), one_hot.argmax(0), passes)
-    winner = (counts * (passes + 1) + (passes - first)).argmax(1)
-    total = counts.sum(1)
-    answer = torch.where(total > 0, winner, -1)
-    return Answer(answer, counts / total.clamp_min(1)[:, None])
+    ballot = Ballot(num_classes, len(labels))
+    for row in labels:
+        ballot.add(Answer(row))
+    return ballot.answer()

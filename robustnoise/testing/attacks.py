@@ -144,7 +144,8 @@ def check_substitute(substitute: Substitute) -> None:
     source = fit(1, None)
     fits = (tuple(source.input_shape), source.num_classes) == (SHAPE, CLASSES)
     need(substitute, "shape", fits, f"its source takes {source.input_shape} and has {source.num_classes} classes.")
-    _check_answer(substitute, source.predict(_images(data)[1], noise=SeedStream(0)), len(data), abstains=False)
+    answer = source.predict(_images(data)[1], noise=SeedStream(0))
+    _check_answer(substitute, source, answer, len(data), abstains=False)
     need(substitute, "seeded", source.digest == fit(2, None).digest, "the same seed gives two different sources.")
     if substitute.traits.queries:
         for total in (7, 30):

@@ -190,8 +190,8 @@ def test_every_parameter_and_child_moves_the_digest() -> None:
 
 
 def test_defaults_are_part_of_the_spec() -> None:
-    assert spec_of(Vote()).params == {"passes": 16}
-    assert spec_of(Vote()) == Spec("defense", "vote", 1, {"passes": 16})
+    assert spec_of(Vote()).params == {"passes": 16, "rule": "majority"}
+    assert spec_of(Vote()) == Spec("defense", "vote", 1, {"passes": 16, "rule": "majority"})
 
 
 def test_another_version_is_refused() -> None:
