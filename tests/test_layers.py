@@ -15,12 +15,12 @@ CORE = [p for p in SOURCES if PACKAGES[0] in p.parents]
 
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"seeds", "threat", "spec"},
+    {"seeds", "threat", "spec", "extras", "allocator"},
     {"protocols"},
     {"compose", "registry"},
     {"blocks", "data", "models", "training", "oracle", "store"},
     {"api"},
-    {"stats", "records"},
+    {"stats", "tally", "records"},
     {"harness"},
     {"report"},
     {"evaluation", "board", "leaderboard"},
@@ -30,12 +30,15 @@ LAYERS: list[set[str]] = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 WITHIN = [
     ("registry", "compose"),
+    ("data", "store"),
     ("models", "store"),
     ("oracle", "blocks"),
     ("training", "blocks"),
     ("training", "models"),
     ("training", "store"),
+    ("tally", "stats"),
     ("records", "stats"),
+    ("records", "tally"),
     ("leaderboard", "board"),
 ]
 """Which module of a layer may import which of the same layer."""

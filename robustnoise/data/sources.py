@@ -11,6 +11,7 @@ from robustnoise.data import cifar, idx
 from robustnoise.data._extras import require
 from robustnoise.data.dataset import Images, Labels, Shape
 from robustnoise.data.source_kinds import NUM_CLASSES, CifarSource, IdxSource, PackageSource, Source
+from robustnoise.data.stroke_source import StrokeSource
 
 
 def _read_digits() -> tuple[Images, Labels]:
@@ -34,6 +35,26 @@ def _idx_files(train: int, test: int, *hashes: str) -> tuple[idx.IdxFile, idx.Id
     return a, b, c, d
 
 
+_MNIST = IdxSource(
+    "mnist",
+    files=_idx_files(
+        60_000,
+        10_000,
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+    mirrors=(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "http://yann.lecun.com/exdb/mnist/",
+    ),
+    flat=True,
+    clash="fashion-mnist",
+    origin="download, 12 MB",
+    note="handwritten digits",
+)
 _ALL: tuple[Source, ...] = (
     PackageSource(
         "digits",
@@ -55,26 +76,7 @@ _ALL: tuple[Source, ...] = (
         note="500 MNIST images of each digit; pip install 'robustnoise[demo]'",
         read=_read_mnist_5k,
     ),
-    IdxSource(
-        "mnist",
-        files=_idx_files(
-            60_000,
-            10_000,
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        ),
-        mirrors=(
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-            "http://yann.lecun.com/exdb/mnist/",
-        ),
-        flat=True,
-        clash="fashion-mnist",
-        origin="download, 12 MB",
-        note="handwritten digits",
-    ),
+    _MNIST,
     IdxSource(
         "fashion-mnist",
         files=_idx_files(
@@ -111,6 +113,13 @@ _ALL: tuple[Source, ...] = (
         origin="download, 170 MB",
         note="colour photographs; never the pickled python version",
     ),
+    StrokeSource(
+        "mnist-strokes",
+        base=_MNIST,
+        length=90,  # The longest digit has 85 rows.
+        origin="mnist, traced",
+        note="pen strokes of the digits, for recurrent nets; pip install 'robustnoise[strokes]'",
+    ),
 )
 SOURCES: dict[str, Source] = {source.name: source for source in _ALL}
 """Every named dataset."""
@@ -124,7 +133,7 @@ class SourceRow(NamedTuple):
         size: number of images.
         shape: (C, H, W).
         num_classes: number of classes.
-        origin: the package it comes in, or the size of its download.
+        origin: the package it comes in, the size of its download, or the dataset it is made from.
         state: ``"ready"``, ``"needs download"`` or what has to be installed.
         note: one line about it.
     """

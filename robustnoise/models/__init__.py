@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 PLUGINS = {
     "madry-mnist": "robustnoise.models.nets:MadryMNIST",
     "mlp": "robustnoise.models.nets:MLP",
+    "norm-cnn": "robustnoise.models.nets:NormCNN",
+    "resnet9": "robustnoise.models.nets:ResNet9",
     "small-cnn": "robustnoise.models.nets:SmallCNN",
+    "stroke-lstm": "robustnoise.models.recurrent:StrokeLSTM",
 }
 
 _LAZY = {

@@ -170,7 +170,7 @@ def test_list_of_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     start = time.perf_counter()
     rows = {row.name: row for row in list_sources()}
     assert time.perf_counter() - start < 2
-    assert list(rows) == ["digits", "mnist-5k", "mnist", "fashion-mnist", "cifar10"]
+    assert list(rows) == ["digits", "mnist-5k", "mnist", "fashion-mnist", "cifar10", "mnist-strokes"]
     assert rows["digits"].state == "ready"
     assert {rows[name].state for name in ("mnist", "fashion-mnist", "cifar10")} == {"needs download"}
     assert [(r.size, r.shape, r.num_classes) for r in rows.values()] == [
@@ -179,12 +179,14 @@ def test_list_of_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
         (70_000, (1, 28, 28), 10),
         (70_000, (1, 28, 28), 10),
         (60_000, (3, 32, 32), 10),
+        (70_000, (1, 90, 4), 10),
     ]
     put(tmp_path / "mnist")
     assert {row.name: row.state for row in list_sources(tmp_path)}["mnist"] == "ready"
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     states = {row.name: row.state for row in list_sources()}
     assert states["mnist-5k"] == "needs extra demo"
+    assert states["mnist-strokes"] == "needs extra strokes"
     assert states["digits"] == "needs scikit-learn"
 
 
@@ -199,7 +201,7 @@ def test_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_unknown_names_and_paths(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"no dataset 'mnits'. Did you mean 'mnist'\? 'robustnoise data' lists all 5"):
+    with pytest.raises(BadData, match=r"no dataset 'mnits'. Did you mean 'mnist'\? 'robustnoise data' lists all 6"):
         load_dataset("mnits")
     with pytest.raises(DataUnavailable, match=r"there is no file .*mine.npz"):
         load_dataset(tmp_path / "mine.npz")
