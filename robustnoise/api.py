@@ -47,7 +47,7 @@ from robustnoise.registry import build, create
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import Number, Plugin
 from robustnoise.threat import L2, Access, Linf, Norm, ThreatModel
-from robustnoise.training import InputHook, LeadingTraining, Schedule, as_floats, fit
+from robustnoise.training import ForwardHook, InputHook, LeadingTraining, Schedule, as_floats, fit
 
 
 def lazy_attribute(package: str, table: Mapping[str, str], name: str) -> object:
@@ -84,6 +84,7 @@ __all__ = [
     "DefenseTraits",
     "Differentiable",
     "FittedSubstitute",
+    "ForwardHook",
     "Identity",
     "InputHook",
     "InputWrapper",

@@ -10,10 +10,11 @@ import copy
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkable
 
 import torch
 from pydantic import Field
@@ -24,8 +25,8 @@ from torch.nn import functional
 
 from robustnoise.blocks import to_tensor
 from robustnoise.compose import Defense
-from robustnoise.errors import BadData, CorruptArtifact, MissingCapability, RobustnoiseError
-from robustnoise.models.classifier import TorchClassifier
+from robustnoise.errors import BadData, BadParameter, CorruptArtifact, MissingCapability, RobustnoiseError
+from robustnoise.models.classifier import TorchClassifier, memory_layout
 from robustnoise.protocols import Answer, Classifier, Context, Meter
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import Number, digest_of
@@ -34,6 +35,8 @@ from robustnoise.threat import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+Precision = Literal["float32", "bfloat16"]
 
 CHECKPOINT_SECONDS = 2.0
 """A checkpoint is written at the end of an epoch, at most this often."""
@@ -60,15 +63,43 @@ class InputHook(Protocol):
         ...
 
 
+@runtime_checkable
+class ForwardHook(Protocol):
+    """What a training-stage defense may do to the network while it computes the loss."""
+
+    @property
+    def while_crafting(self) -> bool:
+        """Whether it acts while the input hooks run too."""
+        ...
+
+    def during_forward(self, module: nn.Module, progress: float, seeds: SeedStream) -> AbstractContextManager[object]:
+        """Entered around the forward pass of a step; leaves the module as it was.
+
+        Args:
+            module: the network in training.
+            progress: the share of the training that is done, 0 to 1.
+            seeds: the stream of this hook and step.
+        """
+        ...
+
+
+Hook = InputHook | ForwardHook
+
+
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a network is trained, with Adam and a triangular learning rate.
+    """How long and how fast a network is trained, with AdamW and a triangular learning rate.
 
     Args:
         epochs: passes over the data.
         learning_rate: the peak; reached after `warmup` of the steps, then falling linearly to 0.
         batch_size: images a step.
         shift: random translation in pixels, each axis, zeros coming in; 0 switches it off.
+        flip: half of the images are mirrored left to right.
+        warp: random rotation up to this many degrees, with up to a tenth of scaling and shear; 0 switches it off.
+        smoothing: label smoothing, 0 to 1.
+        weight_decay: decoupled, as AdamW's: each step takes learning rate times this share of every weight.
+        precision: of products and activations; weights, loss and optimizer stay float32.
         warmup: share of the steps.
     """
 
@@ -76,6 +107,11 @@ class Schedule:
     learning_rate: float
     batch_size: int
     shift: int = 0
+    flip: bool = False
+    warp: float = 0.0
+    smoothing: float = 0.0
+    weight_decay: float = 0.0
+    precision: Precision = "float32"
     warmup: float = 0.2
 
     def rate(self, progress: float) -> float:
@@ -89,9 +125,14 @@ class LeadingTraining(Defense):
     """Base of a training defense with a schedule; `on_inputs` may be overridden."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000, description="passes over the training images")] = 10
-    learning_rate: Annotated[Number, Field(gt=0, le=1, description="peak of the triangular schedule, Adam")] = 0.003
+    learning_rate: Annotated[Number, Field(gt=0, le=1, description="peak of the triangular schedule, AdamW")] = 0.003
     batch_size: Annotated[int, Field(ge=1, le=65536, description="images a step")] = 100
     shift: Annotated[int, Field(ge=0, le=32, description="random translation of each axis, pixels")] = 0
+    flip: Annotated[bool, Field(description="mirror half of the images left to right")] = False
+    warp: Annotated[Number, Field(ge=0, le=90, description="random rotation in degrees, with scaling and shear")] = 0.0
+    smoothing: Annotated[Number, Field(ge=0, lt=1, description="label smoothing")] = 0.0
+    weight_decay: Annotated[Number, Field(ge=0, le=1, description="decoupled (AdamW)")] = 0.0
+    precision: Annotated[Precision, Field(description="of products and activations")] = "float32"
 
     def on_inputs(self, source: Classifier, x: Tensor, y: Tensor, progress: float, seeds: SeedStream) -> Tensor:
         """The batch as it is."""
@@ -105,9 +146,19 @@ class LeadingTraining(Defense):
                 "Start from robustnoise.models.create(...) and put training first."
             )
         data = ctx.need_train(type(self).__name__)
-        schedule = Schedule(self.epochs, self.learning_rate, self.batch_size, self.shift)
+        schedule = Schedule(
+            self.epochs,
+            self.learning_rate,
+            self.batch_size,
+            shift=self.shift,
+            flip=self.flip,
+            warp=self.warp,
+            smoothing=self.smoothing,
+            weight_decay=self.weight_decay,
+            precision=self.precision,
+        )
         images, labels = to_tensor(data.images), to_tensor(data.labels)
-        hooks = [s for s in stages if isinstance(s, InputHook)]
+        hooks = [s for s in stages if isinstance(s, InputHook | ForwardHook)]
         return fit(model, images, labels, schedule, ctx.seeds, hooks=hooks, ctx=ctx)
 
     def apply(self, model: Classifier, ctx: Context) -> Classifier:
@@ -145,7 +196,7 @@ def fit(
     schedule: Schedule,
     seeds: SeedStream,
     *,
-    hooks: Sequence[InputHook] = (),
+    hooks: Sequence[Hook] = (),
     ctx: Context | None = None,
 ) -> TorchClassifier:
     """A trained copy of `classifier` (cross-entropy).
@@ -167,8 +218,13 @@ def fit(
     if len(images) == 0:
         raise BadData("training needs at least one image.")
     device = torch.device(ctx.device)
+    if schedule.precision == "bfloat16":
+        need_bfloat16(device)
     module = copy.deepcopy(classifier.module).to(device).requires_grad_(True).train()
-    optimizer = torch.optim.Adam(module.parameters(), lr=schedule.learning_rate)
+    module = module.to(memory_format=memory_layout(module))
+    optimizer = torch.optim.AdamW(
+        module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+    )
     fingerprint = digest_of([classifier.digest, repr(schedule), [repr(h) for h in hooks], seeds.seed(), len(images)])
     start = _resume(ctx.checkpoint, fingerprint, module, optimizer) if ctx.checkpoint else 0
     run = _Run(module, classifier, optimizer, images, labels, schedule, seeds, hooks)
@@ -194,12 +250,13 @@ class _Run:
         labels: Tensor,
         schedule: Schedule,
         seeds: SeedStream,
-        hooks: Sequence[InputHook],
+        hooks: Sequence[Hook],
     ) -> None:
         self.module, self.optimizer, self.schedule, self.seeds, self.hooks = module, optimizer, schedule, seeds, hooks
         self.images, self.labels = images, labels
         self.source = LiveSource(module, classifier)
         self.device = next(module.parameters()).device
+        self.layout = memory_layout(module)
         self.steps = math.ceil(len(images) / schedule.batch_size)
 
     def epoch(self, epoch: int, meter: Meter) -> None:
@@ -218,19 +275,52 @@ class _Run:
     def step(self, rows: Tensor, progress: float, seeds: SeedStream) -> float:
         x = as_floats(self.images[rows])
         y = self.labels[rows].to(self.device)
+        if self.schedule.warp:
+            x = warped(x, self.schedule.warp, seeds.generator("warp"))
         if self.schedule.shift:
             x = shifted(x, self.schedule.shift, seeds.generator("shift"))
-        x = x.to(self.device)
-        for number, hook in enumerate(self.hooks):
-            x = hook.on_inputs(self.source, x, y, progress, seeds.child("hook", number)).detach()
+        if self.schedule.flip:
+            mirrored = torch.rand(len(x), generator=seeds.generator("flip")) < 0.5
+            x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
+        x = x.to(self.device, memory_format=self.layout)
+        with self.forward_hooks(progress, seeds.child("crafting"), crafting=True):
+            for number, hook in enumerate(self.hooks):
+                if isinstance(hook, InputHook):
+                    x = hook.on_inputs(self.source, x, y, progress, seeds.child("hook", number)).detach()
         for group in self.optimizer.param_groups:
             # Half a step on, so that the first step moves and the last one still does.
             group["lr"] = self.schedule.rate(progress + 0.5 / (self.schedule.epochs * self.steps))
         self.optimizer.zero_grad(set_to_none=True)
-        loss = functional.cross_entropy(self.module(x), y)
+        with self.forward_hooks(progress, seeds.child("forward")), self.autocast():
+            logits = self.module(x)
+        loss = functional.cross_entropy(logits.float(), y, label_smoothing=self.schedule.smoothing)
         loss.backward()
         self.optimizer.step()
         return loss.item()
+
+    @contextmanager
+    def forward_hooks(self, progress: float, seeds: SeedStream, *, crafting: bool = False) -> Iterator[None]:
+        with ExitStack() as entered:
+            for number, hook in enumerate(self.hooks):
+                if isinstance(hook, ForwardHook) and (hook.while_crafting or not crafting):
+                    entered.enter_context(hook.during_forward(self.module, progress, seeds.child(number)))
+            yield
+
+    def autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.precision == "bfloat16")
+
+
+def need_bfloat16(device: torch.device) -> None:
+    """Refuse a processor that only emulates bfloat16, hundreds of times slower than float32.
+
+    Raises:
+        BadParameter: it does.
+    """
+    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise BadParameter(
+            "precision = 'bfloat16': this processor has no instructions for it and would be hundreds of times slower. "
+            "Use float32, a processor with AVX-512, or a GPU."
+        )
 
 
 def as_floats(images: Tensor) -> Tensor:
@@ -247,6 +337,22 @@ def shifted(x: Tensor, reach: int, generator: torch.Generator) -> Tensor:
     columns = (offsets[1, :, None] + torch.arange(width))[:, None, None, :]
     channels = torch.arange(x.shape[1])[None, :, None, None]
     return padded[torch.arange(n)[:, None, None, None], channels, rows, columns]
+
+
+def warped(x: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
+    """Each image rotated by up to `degrees`, scaled by up to a tenth and sheared by up to a fifth, bilinear."""
+    turn, scale, shear = 2 * torch.rand(3, len(x), generator=generator) - 1
+    turn, scale, shear = torch.deg2rad(turn * degrees), 1 + scale / 10, shear / 5
+    zero = torch.zeros_like(turn)
+    matrices = torch.stack(
+        [
+            torch.stack([scale * turn.cos(), shear - scale * turn.sin(), zero], 1),
+            torch.stack([scale * turn.sin(), scale * turn.cos(), zero], 1),
+        ],
+        1,
+    )
+    grid = functional.affine_grid(matrices, list(x.shape), align_corners=False)
+    return functional.grid_sample(x, grid, align_corners=False)
 
 
 # ---------------------------------------------------------------------------------------------------------- checkpoints

@@ -12,9 +12,11 @@ def main() -> None:
     """Entry point of the ``robustnoise`` command."""
     # Idle OpenMP threads would spin and slow down whatever else runs here; must be set before torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    from robustnoise.allocator import keep_memory
     from robustnoise.cli.app import app
     from robustnoise.errors import RobustnoiseError
 
+    keep_memory()
     try:
         # Without standalone mode typer hands the exit code back, 130 for Ctrl-C.
         code = app(standalone_mode=False)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustnoise import training
 from robustnoise.data import Split
@@ -220,3 +223,112 @@ def test_what_cannot_be_trained_is_refused() -> None:
         PlainTraining().apply(_fresh(), Context())
     with pytest.raises(MissingCapability, match="PlainTraining trains a network"):
         PlainTraining().apply(object(), Context(train=DATA))  # type: ignore[arg-type]
+
+
+class Doubling:
+    """A forward hook that doubles every logit while it is entered, and counts."""
+
+    def __init__(self, *, while_crafting: bool) -> None:
+        self.while_crafting, self.entered, self.left = while_crafting, 0, 0
+
+    @contextlib.contextmanager
+    def during_forward(self, module: nn.Module, progress: float, seeds: SeedStream) -> Iterator[None]:
+        self.entered += 1
+        handle = module.register_forward_hook(lambda _module, _inputs, out: 2 * out)
+        yield
+        handle.remove()
+        self.left += 1
+
+    def __repr__(self) -> str:
+        return f"Doubling({self.while_crafting})"
+
+
+class Asking(Recorder):
+    """An input hook that asks the network in training, as an adversary would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits: list[Tensor] = []
+
+    def on_inputs(self, source: Any, x: Tensor, y: Tensor, progress: float, seeds: SeedStream) -> Tensor:
+        self.logits.append(source.logits(x, noise=seeds).detach())
+        return x
+
+
+@pytest.mark.parametrize("while_crafting", [False, True])
+def test_a_forward_hook_acts_on_the_loss_and_where_asked_on_the_adversary(while_crafting: bool) -> None:
+    asking, hook, one_step = Asking(), Doubling(while_crafting=while_crafting), Schedule(1, 0.01, 64)
+    hooked = fit(_fresh(), IMAGES, LABELS, one_step, SEEDS, hooks=[asking, hook])
+    plain = Asking()
+    assert _weights(fit(_fresh(), IMAGES, LABELS, one_step, SEEDS, hooks=[plain])) != _weights(hooked)
+    assert torch.equal(asking.logits[0], plain.logits[0] * (2 if while_crafting else 1))
+    assert hook.entered == hook.left == (2 if while_crafting else 1)
+
+
+def test_a_mirrored_half_of_the_images() -> None:
+    recorder = Recorder()
+    images = torch.zeros(400, 1, 6, 6, dtype=torch.uint8)
+    images[:, :, :, 0] = 255
+    fit(
+        _fresh(),
+        images,
+        torch.zeros(400, dtype=torch.int64),
+        Schedule(1, 0.01, 400, flip=True),
+        SEEDS,
+        hooks=[recorder],
+    )
+    left, right = (recorder.batches[0][:, 0, :, column].mean(1) for column in (0, 5))
+    assert torch.equal(left + right, torch.ones(400))
+    assert 160 < int(right.sum()) < 240
+
+
+def test_a_warp_turns_the_image_about_its_middle() -> None:
+    x = torch.zeros(300, 1, 21, 21)
+    x[:, :, 10, 4:17] = 1
+    warped = training.warped(x, 30, torch.Generator().manual_seed(0))
+    assert torch.allclose(warped[:, 0, 10, 10], torch.ones(300), atol=0.15)
+    rows = torch.arange(21.0)
+    heights = (warped[:, 0, :, 15] * rows).sum(1) / warped[:, 0, :, 15].sum(1).clamp_min(1e-6)
+    slopes = torch.rad2deg(torch.atan2(heights - 10, torch.tensor(5.0)))
+    assert slopes.abs().max() < 45
+    assert slopes.std() > 10
+    assert torch.equal(training.warped(x, 30, torch.Generator().manual_seed(0)), warped)
+
+
+def test_weight_decay_and_smoothing_reach_the_training() -> None:
+    plain = Schedule(1, 0.01, 16)
+    seen = {
+        str(_weights(fit(_fresh(), IMAGES, LABELS, schedule, SEEDS)))
+        for schedule in (plain, replace(plain, weight_decay=0.5), replace(plain, smoothing=0.1))
+    }
+    assert len(seen) == 3
+
+
+def test_every_field_of_the_schedule_is_a_parameter_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Schedule] = []
+    monkeypatch.setattr(training, "fit", lambda *parts, **_: given.append(parts[3]))
+    other = {
+        "epochs": 3, "learning_rate": 0.5, "batch_size": 7, "shift": 1, "flip": True, "warp": 5.0, "smoothing": 0.1,
+        "weight_decay": 0.2, "precision": "bfloat16",
+    }  # fmt: skip
+    PlainTraining(**other).apply(_fresh(), Context(train=DATA))
+    assert vars(given[0]) == other | {"warmup": 0.2}
+
+
+def test_emulated_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(BadParameter, match="precision = 'bfloat16': this processor has no instructions"):
+        fit(_fresh(), IMAGES, LABELS, Schedule(1, 0.01, 16, precision="bfloat16"), SEEDS)
+
+
+def test_bfloat16_trains_to_about_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "need_bfloat16", lambda _: None)  # emulated here: slow, not wrong
+    schedule = Schedule(3, 0.01, 16)
+    exact, rounded = (
+        fit(_fresh(), IMAGES, LABELS, replace(schedule, precision=precision), SEEDS).module.state_dict()
+        for precision in ("float32", "bfloat16")
+    )
+    for name, weight in exact.items():
+        assert rounded[name].dtype == torch.float32
+        assert not torch.equal(weight, rounded[name])
+        assert torch.allclose(weight, rounded[name], atol=0.05), name
