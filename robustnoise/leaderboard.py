@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from robustnoise.board import Board, find_board, load_board
 from robustnoise.errors import RowError
 from robustnoise.records import EvaluationRecord
 from robustnoise.report import views
+from robustnoise.report.curves import CurveView, curve_view, flat_points
 from robustnoise.report.markdown import report
+from robustnoise.report.plots import picture_names, pictures, shows
+from robustnoise.report.published import PublishedView, published_views
 from robustnoise.store import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class Contents(NamedTuple):
+    """What a report shows: rows and worst cases of the listed victims, curves, published figures."""
+
+    rows: list[views.RowView]
+    summary: list[views.Summary]
+    curves: list[CurveView]
+    published: list[PublishedView]
 
 
 class Leaderboard:
@@ -42,10 +54,10 @@ class Leaderboard:
         """
         found = [record for _, record in self._read()]
         victims = [v.name for v in self.board.victims]
-        attacks = list(self.board.file.attacks)
+        attacks = [a.name for a in self.board.attacks]
 
         def order(record: EvaluationRecord) -> tuple[int, str, int, str, str]:
-            victim, attack = record.victim.victim["name"], record.attack["name"]
+            victim, attack = record.victim.victim["name"], record.attack["name"] if record.attack else ""
             places = (
                 (victims.index(victim) if victim in victims else len(victims)),
                 (attacks.index(attack) if attack in attacks else len(attacks)),
@@ -87,10 +99,18 @@ class Leaderboard:
         Raises:
             RowError: there is none.
         """
+        return [views.row_view(r, ranked=self.ranked(r)) for r in self.rows_or_advice()]
+
+    def rows_or_advice(self) -> list[EvaluationRecord]:
+        """The rows, at least one.
+
+        Raises:
+            RowError: there is none; the message says how to make them.
+        """
         rows = self.rows()
         if not rows:
             raise RowError(f"{self.path}: the board has no rows yet. 'robustnoise run {self.path}' makes them.")
-        return [views.row_view(r, ranked=self.ranked(r)) for r in rows]
+        return rows
 
     def to_frame(self) -> pd.DataFrame:
         """The rows as a data frame: one line a row, intervals in columns of their own."""
@@ -98,25 +118,68 @@ class Leaderboard:
 
         return pd.DataFrame([views.flat(v) for v in self.views()])
 
+    def curves(self) -> list[CurveView]:
+        """The board's curves, from the rows that follow its protocol."""
+        return self.contents().curves
+
+    def curves_to_frame(self) -> pd.DataFrame:
+        """The points of all curves as a data frame: one line a point and line, accuracies as shares of 1."""
+        import pandas as pd
+
+        return pd.DataFrame([line for view in self.curves() for line in flat_points(view)])
+
+    def contents(self, rows: Sequence[EvaluationRecord] | None = None, *, unranked: bool = False) -> Contents:
+        """What the report shows.
+
+        Args:
+            rows: those to show; None takes the board's.
+            unranked: worst cases, curves and published figures take rows that don't follow the protocol too.
+        """
+        rows = self.rows() if rows is None else rows
+        board, ranked = self.board, [r for r in rows if unranked or self.ranked(r)]
+        # A point is shown on its curve; the tables are for the listed victims.
+        listed = [r for r in rows if r.victim.victim["name"] not in board.points]
+        return Contents(
+            rows=[views.row_view(r, ranked=self.ranked(r)) for r in listed],
+            summary=views.summary([r for r in ranked if r.victim.victim["name"] not in board.points]),
+            curves=[curve_view(curve, ranked) for curve in board.curves],
+            published=published_views(board.published, ranked),
+        )
+
     def report(self) -> str:
         """REPORT.md, a function of board and rows."""
-        rows = self.rows()
+        return self._report(self.contents())
+
+    def _report(self, contents: Contents) -> str:
         return report(
             title=self.board.file.title or self.board.name,
             about=self.board.file.about,
             protocol=self.board.protocol(),
-            rows=[views.row_view(r, ranked=self.ranked(r)) for r in rows],
-            summary=views.summary([r for r in rows if self.ranked(r)]),
+            **contents._asdict(),
         )
 
     def write_report(self) -> Path:
-        """Write REPORT.md."""
+        """Write REPORT.md and the pictures that it shows.
+
+        Raises:
+            MissingExtra: the board has curves, and matplotlib isn't installed.
+        """
+        contents = self.contents()
+        for view in contents.curves:
+            for name, content in pictures(view).items():
+                atomic_write(self._picture(name), content)
         path = self.path / "REPORT.md"
-        atomic_write(path, self.report().encode())
+        atomic_write(path, self._report(contents).encode())
         return path
 
+    def _picture(self, name: str) -> Path:
+        return self.path / "plots" / f"{name}.svg"
+
     def verify(self) -> list[str]:
-        """Check every row file and the report; each problem as a line, none if all is well."""
+        """Check every row file, the report and its pictures; each problem as a line, none if all is well.
+
+        A picture must show the present numbers. Its bytes may be those of another matplotlib.
+        """
         problems = []
         for path in sorted(self.rows_folder.glob("*")):
             if path.suffix != ".json":
@@ -130,16 +193,30 @@ class Leaderboard:
             if record.digest != path.stem:
                 problems.append(f"{path}: the file's name is not the row's digest {record.digest}.")
         if not problems and self.rows_folder.exists():
+            contents = self.contents()
+            problems += self._verify_pictures(contents.curves)
             written = self.path / "REPORT.md"
             if not written.exists():
                 problems.append(f"{written}: absent; 'robustnoise board report {self.path}' writes it.")
-            elif written.read_bytes() != self.report().encode():
+            elif written.read_bytes() != self._report(contents).encode():
                 problems.append(
                     f"{written}: doesn't follow from the rows; 'robustnoise board report {self.path}' rewrites it."
                 )
         if not any(self.rows_folder.glob("*.json")):
             problems.append(f"{self.path}: the board has no rows yet. 'robustnoise run {self.path}' makes them.")
         return problems
+
+    def _verify_pictures(self, curves: Sequence[CurveView]) -> Iterator[str]:
+        wanted = {self._picture(name): view for view in curves for name in picture_names(view)}
+        advice = f"'robustnoise board report {self.path}' draws it."
+        for path, view in wanted.items():
+            if not path.exists():
+                yield f"{path}: absent; {advice}"
+            elif not shows(path.read_bytes(), view):
+                yield f"{path}: doesn't show the numbers of the rows; {advice}"
+        for path in sorted((self.path / "plots").glob("*")):
+            if path not in wanted:
+                yield f"{path}: belongs to no curve of the board; remove it."
 
 
 def read_row(path: Path) -> EvaluationRecord:

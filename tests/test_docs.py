@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import robustnoise as rn
+from robustnoise.board import board_from
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,6 +42,16 @@ def test_noise_costs_a_little_under_the_shared_attacks_as_the_readme_says() -> N
     assert len(noisy) == 4
     assert (noisy.delta_high < 0).sum() == 2
     assert (noisy.delta_low > 0).sum() == 0
+
+
+def test_the_boards_of_the_docs_load() -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "boards.md").read_text(), re.DOTALL)
+    assert len(blocks) == 4
+    text = 'schema = 1\nname = "docs"\n[data]\nname = "digits"\n' + "".join(blocks)
+    board = board_from(tomllib.loads(text), "docs/boards.md")
+    assert [c.name for c in board.curves] == ["snr", "layers"]
+    assert board.curves[0].lines[2].points[0].victim == "plain"
+    assert board.published[0].accuracy == 0.995
 
 
 def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,12 +22,10 @@ from robustnoise.spec import Plugin, allowed_values, describe_field, parameter_n
 def show_board(name: str, *, json: bool) -> None:
     """The rows of a board as tables or JSON."""
     board = Leaderboard(name)
-    views = board.views()
     if json:
-        _print_json([report_views.flat(v) for v in views])
+        _print_json([report_views.flat(v) for v in board.views()])
         return
-    summary = report_views.summary([r for r in board.rows() if board.ranked(r)])
-    print_board(stdout(), board.board.file.title or board.board.name, views, summary)
+    print_board(stdout(), board.board.file.title or board.board.name, *board.contents(board.rows_or_advice()))
 
 
 def verify_board(name: str) -> int:

@@ -29,6 +29,7 @@ from robustnoise.harness.runner import run
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.records import EvaluationRecord
 from robustnoise.registry import registry
+from robustnoise.report.plots import require_matplotlib
 from robustnoise.report.terminal import print_board, stdout
 from robustnoise.report.text import sentence
 from robustnoise.report.views import RowView, row_view, summary
@@ -56,6 +57,8 @@ def run_board(
     if plan:
         _show_plan(experiment)
         return
+    if board.curves:
+        require_matplotlib()
     output = output or Path("runs") / board.name
     # Written first: a folder that can't be written to is found before hours of work.
     atomic_write(output / "board.toml", (folder / "board.toml").read_bytes())
@@ -64,9 +67,10 @@ def run_board(
     for record in records:
         target.add(record)
     target.write_report()
-    views = [row_view(r, ranked=target.ranked(r)) for r in records]
-    print_board(stdout(), board.file.title or board.name, views, summary(records))
-    for line in _sentences(views):
+    # A changed protocol leaves no row ranked; what was run is shown all the same.
+    shown = target.contents(records, unranked=True)
+    print_board(stdout(), board.file.title or board.name, *shown)
+    for line in _sentences(shown.rows):
         stdout().print(line, highlight=False, soft_wrap=True)
     stdout().print(f"Rows and REPORT.md are in {output}.", highlight=False, soft_wrap=True)
 
@@ -77,12 +81,10 @@ def _sentences(views: Sequence[RowView]) -> list[str]:
     for victim in dict.fromkeys(v.victim for v in views):
         rows = [v for v in views if v.victim == victim and v.delta is not None and v.scope != "control"]
         if rows:
-            worst = min(rows, key=lambda v: v.robust.value)
+            worst = min(rows, key=lambda v: (v.robust or v.clean).value)
             assert worst.delta is not None
-            text = sentence(
-                f"{victim} (against {worst.against})", f"robust accuracy under {worst.attack}", worst.delta, worst.n
-            )
-            lines.append(text)
+            measure = f"robust accuracy under {worst.attack}" if worst.attack else "accuracy"
+            lines.append(sentence(f"{victim} (against {worst.against})", measure, worst.delta, worst.n))
     return lines
 
 

@@ -10,20 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustnoise.blocks import BLOCK, block_ranges, pad, predict_blocks, to_tensor
+from robustnoise.blocks import BLOCK, block_ranges, pad, to_tensor
 from robustnoise.compose import split_stages
 from robustnoise.data import Split
 from robustnoise.errors import BadData
 from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.memory import Memory
+from robustnoise.harness.scoring import count_draws, label_images
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.models.files import classifier_bytes, classifier_from_bytes
 from robustnoise.models.fresh import create
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import Classifier, Context, Crafter, Progress, Silent, Targets, TwoStage
-from robustnoise.records import Tally
 from robustnoise.registry import spec_of
 from robustnoise.seeds import SeedStream
 from robustnoise.store import Cell, Store, cell_key, pack_arrays, unpack_arrays
+from robustnoise.tally import Tally
+from robustnoise.threat import ThreatModel
 
 AGREEMENT_IMAGES = 1000
 MEMORY_IMAGES = 1024
@@ -62,6 +65,8 @@ class Bench:
         self.chunk = max(1, -(-memory_images // BLOCK)) * BLOCK
         self.seeds = SeedStream(experiment.seed)
         self._classifiers: dict[str, Classifier] = {}
+        self._memory = Memory()
+        self._trained: dict[str, TorchClassifier] = {}
 
     # ------------------------------------------------------------------------------------------------------ defend
 
@@ -95,12 +100,15 @@ class Bench:
             if victim.classifier is not None:
                 base: Classifier = victim.classifier
             else:
-                base = self._load(self.store.read(self.weights(victim), "weights"))
+                base = self._base(self.weights(victim))
             _, inference = split_stages(victim.defense)
             seeds = self.seeds.child("defend", "inference")
             with self._threads():
                 ctx = Context(self.experiment.dataset.train, seeds, device=self.experiment.device)
-                self._classifiers[victim.name] = inference.apply(base, ctx)
+                classifier = inference.apply(base, ctx)
+            if not self.experiment.attacks:
+                self._memory.attach(classifier)  # under attack every question is another one
+            self._classifiers[victim.name] = classifier
         return self._classifiers[victim.name]
 
     # ------------------------------------------------------------------------------------------ substitute and craft
@@ -130,7 +138,7 @@ class Bench:
     def images(self, attack: Attack, victim: Victim) -> Cell:
         """The attack's images, projected, clipped and rounded to 8 bit inside the ball by the harness."""
         evaluation = self.experiment.dataset.evaluation
-        threat = self.experiment.threat
+        threat = self._threat()
         inputs = {
             "images": evaluation.digest,
             "ball": [threat.norm.value, threat.eps],
@@ -155,10 +163,10 @@ class Bench:
 
     def _craft(self, attack: Attack, crafter: Crafter, source: Cell) -> Computed:
         model = self._load(self.store.read(source, "weights"))
-        seeds = self.seeds.child("craft", spec_of(crafter).digest())
+        seeds, threat = self.seeds.child("craft", spec_of(crafter).digest()), self._threat()
 
         def block(number: int, targets: Targets) -> Tensor:
-            return crafter.craft(model, targets.x, targets.y, self.experiment.threat, seeds.child(number))
+            return crafter.craft(model, targets.x, targets.y, threat, seeds.child(number))
 
         return self._by_block(attack.name, block, padded=True), {"queries": source.facts["queries"]}
 
@@ -174,7 +182,7 @@ class Bench:
             if attack.attack.traits.queries:
                 left = None if budget.total is None else budget.total - spent
                 oracle = self._oracle(victim, seeds, per_image=budget.per_image, total=left)
-            result = attack.attack.run(oracle, seed_data, targets, self.experiment.threat, seeds.child("own"))
+            result = attack.attack.run(oracle, seed_data, targets, self._threat(), seeds.child("own"))
             spent += oracle.spent if oracle else 0
             return result.x
 
@@ -185,7 +193,7 @@ class Bench:
 
         An attack that asks the oracle gets its block unpadded: padding would be charged as queries.
         """
-        split, threat = self.experiment.dataset.evaluation, self.experiment.threat
+        split, threat = self.experiment.dataset.evaluation, self._threat()
         levels, outside = [], 0.0
         meter = self.progress.start(f"attack {name}", len(split))
         for number, start, stop in block_ranges(len(split)):
@@ -237,21 +245,21 @@ class Bench:
             if adversarial is not None:
                 images = unpack_arrays(self.store.read(adversarial, "images"))["x"]
             name = f"score {victim.name}" + (f" under {attack.name}" if attack else "")
-            halves = ["score", "select"] if classifier.stochastic else ["score"]
+            # The second half chooses the worst of several attacks: clean images have nothing to choose from.
+            halves = ["score", "select"] if classifier.stochastic and attack else ["score"]
             meter = self.progress.start(name, len(images) * draws * len(halves))
-            found: dict[str, np.ndarray[Any, Any]] = {}
-            for half in halves:
-                right, abstained = np.zeros((2, len(images)), np.uint16)
-                for repeat in range(draws):
-                    noise = self.seeds.child(half, purpose, repeat)
-                    for start in range(0, len(images), self.chunk):
-                        stop = min(start + self.chunk, len(images))
-                        labels = self._labels(classifier, images[start:stop], noise, first_block=start // BLOCK)
-                        right[start:stop] += labels == evaluation.labels[start:stop]
-                        abstained[start:stop] += labels < 0
-                        meter.advance(stop - start)
-                found |= {"right": right, "abstained": abstained} if half == "score" else {"select": right}
-            return {"tally": pack_arrays(found)}, {}
+            counted = {
+                half: count_draws(
+                    classifier, images, evaluation.labels, draws, self.seeds.child(half, purpose),
+                    chunk=self.chunk, meter=meter,
+                )
+                for half in halves
+            }  # fmt: skip
+            score = counted["score"]
+            found: dict[str, np.ndarray[Any, Any]] = {"right": score.right, "abstained": score.abstained}
+            if "select" in counted:
+                found["select"] = counted["select"].right
+            return {"tally": pack_arrays(found)}, {} if score.passes is None else {"passes": score.passes}
 
         return self._cell("score", inputs, run)
 
@@ -259,7 +267,10 @@ class Bench:
         """The result of `score`."""
         cell = self.score(victim, attack)
         arrays = unpack_arrays(self.store.read(cell, "tally"))
-        return Tally(arrays["right"], arrays["abstained"], arrays.get("select"), cell.inputs["draws"])
+        # Clean cells of earlier versions hold a second half; whether one is found must not decide a record.
+        select = arrays.get("select") if attack else None
+        draws, passes = cell.inputs["draws"], cell.facts.get("passes")
+        return Tally(arrays["right"], arrays["abstained"], select, draws, passes)
 
     def agreement(self, attack: Attack, victim: Victim) -> Cell:
         """Share of validation images to which substitute and victim give the same label; the attacker isn't charged."""
@@ -278,30 +289,20 @@ class Bench:
             if not len(images):
                 return {}, {"agreement": None}
             noise = self.seeds.child("agreement")
-            theirs = self._labels(self._load(self.store.read(source, "weights")), images.images, noise)
-            ours = self._labels(classifier, images.images, noise)
+            theirs = label_images(self._load(self.store.read(source, "weights")), images.images, noise).labels
+            ours = label_images(classifier, images.images, noise).labels
             return {}, {"agreement": float((theirs == ours).mean())}
 
         return self._cell("agreement", inputs, run)
 
     # ----------------------------------------------------------------------------------------------------- helpers
 
-    def _labels(
-        self, classifier: Classifier, images: np.ndarray[Any, Any], noise: SeedStream, first_block: int = 0
-    ) -> np.ndarray[Any, Any]:
-        found = []
-        for number, start, stop in block_ranges(len(images)):
-            x = torch.from_numpy(images[start:stop].astype(np.float32) / np.float32(255))
-            answer = predict_blocks(classifier, x, noise.child(first_block + number))
-            found.append(answer.labels.numpy())
-        return np.concatenate(found)
-
     def _oracle(
         self, victim: Victim, seeds: SeedStream, *, per_image: int | None, total: int | None = None
     ) -> CountingOracle:
         total = self.experiment.budget.total if total is None else total
         noise = seeds.child("oracle")
-        return CountingOracle(self.classifier(victim), self.experiment.threat, noise, per_image=per_image, total=total)
+        return CountingOracle(self.classifier(victim), self._threat(), noise, per_image=per_image, total=total)
 
     def _seed_data(self) -> Split:
         attacker, limit = self.experiment.dataset.attacker, self.experiment.budget.seed_examples
@@ -313,9 +314,14 @@ class Bench:
             return {}
         return {
             "victim": self.classifier(victim).digest,
-            "access": self.experiment.threat.access.name.lower(),
+            "access": self._threat().access.name.lower(),
             "budget": self.experiment.budget.to_json(),
         }
+
+    def _threat(self) -> ThreatModel:
+        """The attacker; only stages of an attack ask."""
+        assert self.experiment.threat is not None
+        return self.experiment.threat
 
     def _machine(self) -> dict[str, Any]:
         experiment = self.experiment
@@ -330,6 +336,13 @@ class Bench:
         classifier = classifier_from_bytes(content)
         classifier.module.to(self.experiment.device)
         return classifier
+
+    def _base(self, weights: Cell) -> TorchClassifier:
+        """A trained net, in memory once however many victims put stages around it: a sweep has hundreds."""
+        sha256 = weights.outputs["weights"]
+        if sha256 not in self._trained:
+            self._trained[sha256] = self._load(self.store.read(weights, "weights"))
+        return self._trained[sha256]
 
     def _labelled(self, label: str) -> Progress:
         return _Labelled(self.progress, label)

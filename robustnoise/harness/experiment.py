@@ -29,6 +29,8 @@ class Victim:
         model: the architecture that the stack starts from; None for a classifier of one's own.
         reference: name of the victim that its delta is taken against; None takes none.
         classifier: a ready classifier, to which `defense` (inference stages only) is added.
+        clean_only: measured on clean images alone, without reference and deltas, whatever attacks there are: a point
+            of a curve.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Victim:
     model: Model | None = None
     reference: str | None = None
     classifier: Classifier | None = None
+    clean_only: bool = False
 
     def identity(self, digest: str) -> dict[str, Any]:
         """The part of a record's identity that names this victim."""
@@ -74,15 +77,15 @@ class Attack:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Victims times attacks on one dataset under one threat model.
+    """Victims times attacks on one dataset under one threat model; without attacks, victims on clean images alone.
 
     Args:
         dataset: with its splits.
         sizes: how the splits were made, for the record.
-        threat: the attacker.
-        budget: the attacker's queries and data.
+        threat: the attacker; None where there are no attacks.
+        budget: the attacker's queries and data; of no meaning where there are no attacks.
         victims: unique names; references name victims of the same experiment.
-        attacks: unique names.
+        attacks: unique names; none measures accuracy on clean images alone.
         undefended: name of the undefended victim; None where there is none.
         draws: fresh scoring draws of a stochastic victim; a deterministic one is scored once.
         seed: of training, attacks and scoring.
@@ -96,7 +99,7 @@ class Experiment:
 
     dataset: Dataset
     sizes: Mapping[str, Any]
-    threat: ThreatModel
+    threat: ThreatModel | None
     budget: Budget
     victims: tuple[Victim, ...]
     attacks: tuple[Attack, ...]
@@ -119,18 +122,30 @@ class Experiment:
                 f"device = {self.device!r}: {reason}. Expected cpu, or cuda where there is a GPU."
             ) from None
 
-    def setting(self) -> dict[str, Any]:
-        """The part of a record's identity that all records of a run share."""
+    def attacks_on(self, victim: Victim) -> tuple[Attack | None, ...]:
+        """What each record of a victim is about: its attacks, or None once for clean images alone."""
+        return (None,) if victim.clean_only or not self.attacks else self.attacks
+
+    def setting(self, *, attacked: bool = True) -> dict[str, Any]:
+        """The part of a record's identity that all records of a run share.
+
+        Args:
+            attacked: False for records of clean images alone. No attacker has a part in those: threat and budget are
+                None, so boards of different threat models agree on them; the number of classes, which tells
+                what chance is, is added.
+        """
         data = self.dataset
+        assert self.threat is not None or not attacked
+        content = {
+            "name": data.name,
+            "digest": data.digest,
+            "splits": {s.name: s.digest for s in (data.train, data.attacker, data.validation, data.evaluation)},
+            "sizes": dict(self.sizes),
+        }
         return {
-            "data": {
-                "name": data.name,
-                "digest": data.digest,
-                "splits": {s.name: s.digest for s in (data.train, data.attacker, data.validation, data.evaluation)},
-                "sizes": dict(self.sizes),
-            },
-            "threat": self.threat.to_json(),
-            "budget": self.budget.to_json(),
+            "data": content if attacked else content | {"classes": data.evaluation.num_classes},
+            "threat": self.threat.to_json() if self.threat is not None and attacked else None,
+            "budget": self.budget.to_json() if attacked else None,
             "draws": self.draws,
             "block": BLOCK,
             "identity": IDENTITY,
@@ -141,7 +156,7 @@ class Experiment:
 
 
 def check_parts(
-    victims: Sequence[Victim], attacks: Sequence[Attack], threat: ThreatModel, undefended: str | None
+    victims: Sequence[Victim], attacks: Sequence[Attack], threat: ThreatModel | None, undefended: str | None
 ) -> None:
     """Refuse what can be refused without the data.
 
@@ -149,7 +164,8 @@ def check_parts(
         BadParameter: names that lead nowhere, a victim that is never trained, an attack that needs more access.
     """
     names = _unique("victim", [v.name for v in victims])
-    _unique("attack", [a.name for a in attacks])
+    if threat is not None or attacks:
+        _unique("attack", [a.name for a in attacks])
     if undefended is not None and undefended not in names:
         raise BadParameter(f"undefended = {undefended!r} is none of the victims.{did_you_mean(undefended, names)}")
     for victim in victims:
@@ -166,6 +182,10 @@ def check_parts(
                 f"victim {victim.name!r}: {describe(victim.defense)} trains nothing, so random weights would "
                 "be measured. Put a training stage first, such as plain-training | ..."
             )
+    if threat is None:
+        if attacks:
+            raise BadParameter(f"attack {attacks[0].name!r} needs a threat model: norm, radius and access.")
+        return
     if threat.access is Access.GRADIENTS:
         raise BadParameter("access = gradients: black-box boards take labels, scores or logits.")
     for attack in attacks:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustnoise.allocator import keep_memory
 from robustnoise.compose import split_stages
 from robustnoise.errors import BadParameter
 from robustnoise.harness.bench import Bench, NotCached
@@ -49,9 +50,10 @@ class Task:
 def tasks(experiment: Experiment) -> Iterator[list[Task]]:
     """The work of an experiment, level by level; the tasks of one level don't need each other."""
     victims, attacks = experiment.victims, experiment.attacks
-    pairs = [(v, a) for a in attacks for v in victims]
+    attacked = [v for v in victims if not v.clean_only]
+    pairs = [(v, a) for a in attacks for v in attacked]
     # What asks no oracle is the same for every victim: once, under the first one's name.
-    distinct = [(v, a) for v, a in pairs if a.scope == "per-victim" or v is victims[0]]
+    distinct = [(v, a) for v, a in pairs if a.scope == "per-victim" or v is attacked[0]]
     two_stage = [(v, a) for v, a in pairs if isinstance(a.attack, TwoStage)]
     yield [Task("train", v) for v in victims if v.classifier is None]
     yield [Task("substitute", v, a) for v, a in distinct if isinstance(a.attack, TwoStage)]
@@ -93,7 +95,7 @@ def run(
     jobs: int = 1,
     memory_images: int = 1024,
 ) -> list[EvaluationRecord]:
-    """Make every missing cell, then assemble the records: one per victim and attack.
+    """Make every missing cell, then assemble the records: one per victim and attack, or per victim without attacks.
 
     Args:
         experiment: what to measure.
@@ -151,6 +153,7 @@ def _work_id(task: Task) -> str:
 
 
 def _work(experiment: Experiment, root: Path, task: Task, memory_images: int) -> None:
+    keep_memory()
     for path in experiment.plugin_files:
         registry().add_file(path)
     task.run(Bench(experiment, Store(root), memory_images=memory_images))
@@ -158,36 +161,37 @@ def _work(experiment: Experiment, root: Path, task: Task, memory_images: int) ->
 
 def _records(bench: Bench, seconds: float) -> list[EvaluationRecord]:
     experiment = bench.experiment
-    setting = experiment.setting()
     origin = provenance(seconds)
-    arms = {(v.name, a.name): _arm(bench, v, a) for v in experiment.victims for a in experiment.attacks}
+    pairs = [(v, a) for v in experiment.victims for a in experiment.attacks_on(v)]
+    arms = {(v.name, a.name if a else None): _arm(bench, v, a) for v, a in pairs}
 
-    def record(victim: Victim, attack: Attack) -> EvaluationRecord:
-        undefended = experiment.undefended if experiment.undefended != victim.name else None
+    def record(victim: Victim, attack: Attack | None) -> EvaluationRecord:
+        undefended = None if victim.clean_only or experiment.undefended == victim.name else experiment.undefended
+        name = attack.name if attack else None
         return EvaluationRecord(
-            setting=setting,
-            attack=attack.identity(),
-            victim=arms[victim.name, attack.name],
-            reference=arms[victim.reference, attack.name] if victim.reference else None,
-            undefended=arms[undefended, attack.name] if undefended else None,
-            outside=bench.outside(attack, victim),
+            setting=experiment.setting(attacked=attack is not None),
+            attack=attack.identity() if attack else None,
+            victim=arms[victim.name, name],
+            reference=arms[victim.reference, name] if victim.reference else None,
+            undefended=arms[undefended, name] if undefended else None,
+            outside=bench.outside(attack, victim) if attack else None,
             provenance=origin,
         )
 
-    return [record(victim, attack) for victim in experiment.victims for attack in experiment.attacks]
+    return [record(victim, attack) for victim, attack in pairs]
 
 
-def _arm(bench: Bench, victim: Victim, attack: Attack) -> Arm:
+def _arm(bench: Bench, victim: Victim, attack: Attack | None) -> Arm:
     classifier = bench.classifier(victim)
     agreement = None
-    if isinstance(attack.attack, TwoStage):
+    if attack is not None and isinstance(attack.attack, TwoStage):
         agreement = bench.agreement(attack, victim).facts["agreement"]
     return Arm(
         victim=victim.identity(classifier.digest),
         stochastic=classifier.stochastic,
         passes=classifier.passes,
         clean=bench.tally(victim, None),
-        adversarial=bench.tally(victim, attack),
-        queries=bench.images(attack, victim).facts["queries"],
+        adversarial=bench.tally(victim, attack) if attack else None,
+        queries=bench.images(attack, victim).facts["queries"] if attack else 0,
         agreement=agreement,
     )

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustnoise.report.text import delta, percent, share
+from robustnoise.report.curves import CurveView, midpoint_name
+from robustnoise.report.published import PublishedView
+from robustnoise.report.tables import (
+    Table,
+    curve_note,
+    curve_table,
+    midpoint_table,
+    published_table,
+    row_tables,
+    summary_table,
+)
 from robustnoise.report.views import RowView, Summary
 
 HOW_TO_READ = """\
@@ -18,71 +28,92 @@ substitute's data through the victim's own oracle. The two are different threat 
 *any_fail_5* is the accuracy against an attacker who may ask five times and wins once."""
 
 
+HOW_TO_READ_CLEAN = """\
+Nothing attacks here: all images are clean. Accuracies are per cent of all n images with 95 % intervals over images
+(Wilson for a deterministic victim, bootstrap otherwise); a stochastic victim's is the mean over its scoring draws.
+Deltas are paired differences in percentage points on the same images, unadjusted and exploratory. *any_fail_5* is the
+expected share of images that are right in each of five draws. *Mean passes* are forward passes of the network that the
+average answer cost."""
+HOW_TO_READ_MIDPOINT = """\
+*Midpoint*: the value at which accuracy has fallen half way from that at the first, quietest value of the sweep to
+chance (1 in the number of classes), interpolated linearly between neighbouring values along the axis as it is drawn."""
+
+
 def report(
-    *, title: str, about: str, protocol: Mapping[str, Any], rows: Sequence[RowView], summary: Sequence[Summary]
+    *,
+    title: str,
+    about: str,
+    protocol: Mapping[str, Any],
+    rows: Sequence[RowView],
+    summary: Sequence[Summary],
+    curves: Sequence[CurveView] = (),
+    published: Sequence[PublishedView] = (),
 ) -> str:
-    """The report of a board, a function of its file and rows alone."""
+    """The report of a board, a function of its file and rows alone.
+
+    Args:
+        title: heading.
+        about: what the board is for.
+        protocol: what its rows share.
+        rows: of the listed victims.
+        summary: worst cases by victim; shown where the board has attacks.
+        curves: each with a table and pictures in the folder ``plots``.
+        published: figures of others.
+    """
     parts = [f"# {title}", "Generated from the rows by `robustnoise board report`; do not edit."]
     if about.strip():
         parts.append(about.strip())
-    threat, data = protocol["threat"], protocol["data"]
-    budget = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in protocol["budget"].items() if v is not None)
-    parts.append(
-        f"Protocol: {data['name']}, {threat['norm']} eps {threat['eps']:.6g}, access to {threat['access']}, budget: "
-        f"{budget or 'none'}, attacker's overlap with the training data: {data['sizes']['overlap']}, "
-        f"{protocol['draws']} scoring draws for a stochastic victim."
-    )
-    parts.append("## Victims\n\n" + _table(SUMMARY_HEAD, [summary_line(s) for s in summary]))
-    for scope, heading in SCOPES.items():
-        chosen = [r for r in rows if r.scope == scope]
-        if chosen:
-            parts.append(f"## {heading}\n\n" + _table(ROW_HEAD, [row_line(r) for r in chosen]))
+    parts.append(_protocol_line(protocol))
+    attacked = protocol["threat"] is not None
+    if attacked:
+        parts.append(_section(summary_table(summary)))
+    parts += [_section(table) for table in row_tables(rows)]
+    if published:
+        parts.append(_section(published_table(published)))
+    parts += [_curve(view) for view in curves]
     defenses = {r.victim: r.defense for r in rows}
-    attacks = {r.attack: r.attack_text for r in rows}
-    parts.append("## Defenses and attacks\n\n" + "\n".join(f"- {k}: `{v}`" for k, v in (defenses | attacks).items()))
-    parts.append("## How to read this\n\n" + HOW_TO_READ)
+    attacks = {r.attack: r.attack_text for r in rows if r.attack}
+    heading = "Defenses and attacks" if attacked else "Defenses"
+    parts.append(f"## {heading}\n\n" + "\n".join(f"- {k}: `{v}`" for k, v in (defenses | attacks).items()))
+    parts.append("## How to read this\n\n" + (HOW_TO_READ if attacked else HOW_TO_READ_CLEAN))
+    if any(view.curve.midpoint for view in curves):
+        parts.append(HOW_TO_READ_MIDPOINT)
     return "\n\n".join(parts) + "\n"
 
 
-SCOPES = {"control": "Controls", "shared": "Shared attacks", "per-victim": "Per-victim attacks"}
-SUMMARY_HEAD = ("victim", "n", "clean", "null control", "worst shared", "worst per-victim")
-ROW_HEAD = (
-    "victim",
-    "attack",
-    "clean",
-    "robust",
-    "delta",
-    "against",
-    "delta to undefended",
-    "any_fail_5",
-    "queries",
-    "agreement",
-    "ranked",
-)
-
-
-def summary_line(s: Summary) -> tuple[str, ...]:
-    """The cells of a victim."""
-    return (s.victim, str(s.n), percent(s.clean), delta(s.null), percent(s.shared), percent(s.per_victim))
-
-
-def row_line(r: RowView) -> tuple[str, ...]:
-    """The cells of a row."""
+def _protocol_line(protocol: Mapping[str, Any]) -> str:
+    threat, data = protocol["threat"], protocol["data"]
+    draws = f"{protocol['draws']} scoring draws for a stochastic victim."
+    if threat is None:
+        return f"Protocol: {data['name']}, clean images, no attack, {draws}"
+    budget = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in protocol["budget"].items() if v is not None)
     return (
-        r.victim,
-        r.attack,
-        percent(r.clean),
-        percent(r.robust),
-        delta(r.delta),
-        r.against or "-",
-        delta(r.delta_undefended),
-        share(r.any_fail_5),
-        str(r.queries),
-        share(r.agreement),
-        "yes" if r.ranked else "no",
+        f"Protocol: {data['name']}, {threat['norm']} eps {threat['eps']:.6g}, access to {threat['access']}, budget: "
+        f"{budget or 'none'}, attacker's overlap with the training data: {data['sizes']['overlap']}, {draws}"
     )
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
+def _curve(view: CurveView) -> str:
+    curve = view.curve
+    parts = [f"## {curve.title}"]
+    if view.lines:
+        parts += [_picture(f"Accuracy against {curve.x}", curve.name), _table(curve_table(view))]
+    parts.append(curve_note(view))
+    if view.lines and curve.midpoint:
+        parts += [_picture(f"Midpoints: {curve.x}", midpoint_name(curve)), _table(midpoint_table(view))]
+    parts.append("\n".join(f"- {line.label}: `{line.stack}`" for line in curve.lines))
+    return "\n\n".join(parts)
+
+
+def _picture(alternative: str, name: str) -> str:
+    escaped = alternative.replace("[", "\\[").replace("]", "\\]")
+    return f"![{escaped}](plots/{name}.svg)"
+
+
+def _section(table: Table) -> str:
+    return f"## {table.heading}\n\n{_table(table)}"
+
+
+def _table(table: Table) -> str:
+    rows = [table.head, ["---"] * len(table.head), *table.lines]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)

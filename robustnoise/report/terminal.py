@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import rich.table
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from robustnoise.report.markdown import ROW_HEAD, SCOPES, SUMMARY_HEAD, row_line, summary_line
+from robustnoise.report.curves import CurveView
+from robustnoise.report.published import PublishedView
+from robustnoise.report.tables import (
+    Table,
+    curve_note,
+    curve_table,
+    midpoint_table,
+    published_table,
+    row_tables,
+    summary_table,
+)
 from robustnoise.report.views import RowView, Summary
 
 
@@ -18,22 +28,38 @@ def stdout() -> Console:
     return console if console.is_terminal else Console(width=200)
 
 
-def print_board(console: Console, title: str, rows: Sequence[RowView], summary: Sequence[Summary]) -> None:
-    """The summary by victim, then the rows by scope."""
+def print_board(
+    console: Console,
+    title: str,
+    rows: Sequence[RowView],
+    summary: Sequence[Summary],
+    curves: Sequence[CurveView] = (),
+    published: Sequence[PublishedView] = (),
+) -> None:
+    """The summary by victim, the rows by scope, published figures, curves."""
+    headline = f"{title}: per cent, 95 % intervals"
     if summary:
-        console.print(_table(f"{title}: per cent, 95 % intervals", SUMMARY_HEAD, [summary_line(s) for s in summary]))
-    for scope, heading in SCOPES.items():
-        chosen = [row_line(r) for r in rows if r.scope == scope]
-        if chosen:
-            console.print(_table(heading, ROW_HEAD, chosen))
+        console.print(_table(summary_table(summary)._replace(heading=headline)))
+    else:
+        console.print(headline, style="bold", markup=False, highlight=False)
+    for table in row_tables(rows):
+        console.print(_table(table))
+    if published:
+        console.print(_table(published_table(published)))
+    for view in curves:
+        if view.lines:
+            console.print(_table(curve_table(view)))
+        console.print(curve_note(view), markup=False, highlight=False, soft_wrap=True)
+        if view.lines and view.curve.midpoint:
+            console.print(_table(midpoint_table(view)))
 
 
-def _table(title: str, head: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+def _table(table: Table) -> rich.table.Table:
     # A column in which no line says anything is left out.
-    shown = [i for i in range(len(head)) if any(line[i] not in ("-", "0") for line in lines)]
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    shown = [i for i in range(len(table.head)) if any(line[i] not in ("-", "0") for line in table.lines)]
+    found = rich.table.Table(title=escape(table.heading), title_justify="left", title_style="bold")
     for i in shown:
-        table.add_column(head[i], overflow="fold")
-    for line in lines:
-        table.add_row(*(escape(line[i]) for i in shown))
-    return table
+        found.add_column(escape(table.head[i]), overflow="fold")
+    for line in table.lines:
+        found.add_row(*(escape(line[i]) for i in shown))
+    return found

@@ -4,22 +4,41 @@ from __future__ import annotations
 
 from robustnoise.report.views import Figure
 
-
-def percent(figure: Figure | None) -> str:
-    """``"93.1 [91.4, 94.5]"``, per cent; ``"-"`` for None."""
-    return "-" if figure is None else f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+FINE = 10_000
+"""Images from which a second decimal says something."""
 
 
-def delta(figure: Figure | None) -> str:
-    """``"-0.4 [-0.9, +0.1]"``, percentage points; ``"-"`` for None."""
+def percent(figure: Figure | None, n: int = 0) -> str:
+    """``"93.1 [91.4, 94.5]"``, per cent; ``"-"`` for None.
+
+    Args:
+        figure: a share of 1.
+        n: images that it was measured on; from `FINE` on there are two decimals.
+    """
     if figure is None:
         return "-"
-    return f"{_signed(figure.value)} [{_signed(figure.low)}, {_signed(figure.high)}]"
+    digits = 2 if n >= FINE else 1
+    value, low, high = (f"{100 * v:.{digits}f}" for v in (figure.value, figure.low, figure.high))
+    return f"{value} [{low}, {high}]"
+
+
+def delta(figure: Figure | None, n: int = 0) -> str:
+    """``"-0.4 [-0.9, +0.1]"``, percentage points; ``"-"`` for None. Decimals as for `percent`."""
+    if figure is None:
+        return "-"
+    digits = 2 if n >= FINE else 1
+    value, low, high = (_signed(v, digits) for v in (figure.value, figure.low, figure.high))
+    return f"{value} [{low}, {high}]"
 
 
 def share(value: float | None) -> str:
     """Per cent without an interval; ``"-"`` for None."""
     return "-" if value is None else f"{100 * value:.1f}"
+
+
+def points(value: float | None) -> str:
+    """A difference in percentage points without an interval, ``"+1.2"``; ``"-"`` for None."""
+    return "-" if value is None else _signed(value)
 
 
 def sentence(what: str, measure: str, figure: Figure, n: int) -> str:
@@ -36,7 +55,7 @@ def sentence(what: str, measure: str, figure: Figure, n: int) -> str:
     )
 
 
-def _signed(value: float) -> str:
-    points = 100 * value
-    # No minus sign on a rounded zero.
-    return "0.0" if abs(points) < 0.05 else f"{points:+.1f}"
+def _signed(value: float, digits: int = 1) -> str:
+    text = f"{100 * value:+.{digits}f}"
+    # No sign on a rounded zero.
+    return text if float(text) else text[1:]

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 
 from robustnoise import stats
-from robustnoise.records import EvaluationRecord, Tally
+from robustnoise.records import EvaluationRecord
 from robustnoise.spec import digest_of
+from robustnoise.tally import Tally
+
+CLEAN = "clean"
+"""The scope of rows without an attack."""
 
 
 @dataclass(frozen=True)
@@ -25,60 +29,69 @@ class Figure:
 
 @dataclass(frozen=True)
 class RowView:
-    """One row as it is shown; every number is computed from the counts in the row's file."""
+    """One row as it is shown; every number is computed from the counts in the row's file.
+
+    A row without an attack has the scope ``"clean"``: its draws, passes, deltas and further verdicts are those on clean
+    images; `attack`, `robust` and `drop` are None. `passes` is the mean over the answers that the row scores.
+    """
 
     victim: str
     defense: str
-    attack: str
-    attack_text: str
+    attack: str | None
+    attack_text: str | None
     scope: str
     ranked: bool
     n: int
     draws: int
     clean: Figure
-    robust: Figure
+    robust: Figure | None
     any_fail_5: float | None
     always_wrong: float
-    drop: Figure
+    drop: Figure | None
     against: str | None
     delta: Figure | None
     delta_undefended: Figure | None
     delta_clean: Figure | None
     queries: int
     agreement: float | None
-    passes: int
+    passes: float
     seed: int
     digest: str
 
 
 def row_view(record: EvaluationRecord, *, ranked: bool) -> RowView:
     """The statistics of a record."""
-    mine = record.victim
-    adversarial = mine.adversarial
+    mine, attack = record.victim, record.attack
+    scored = mine.scored
     return RowView(
         victim=mine.victim["name"],
         defense=mine.victim["text"],
-        attack=record.attack["name"],
-        attack_text=record.attack["text"],
-        scope=record.attack["scope"],
+        attack=None if attack is None else attack["name"],
+        attack_text=None if attack is None else attack["text"],
+        scope=CLEAN if attack is None else attack["scope"],
         ranked=ranked,
         n=record.n,
-        draws=adversarial.draws,
-        clean=_accuracy(mine.clean, record, "clean"),
-        robust=_accuracy(adversarial, record, "adversarial"),
-        any_fail_5=stats.any_fail(adversarial.right, adversarial.draws, 5) if adversarial.draws >= 5 else None,
-        always_wrong=stats.always_wrong(adversarial.right),
-        drop=_figure(record.drop),
+        draws=scored.draws,
+        clean=clean_accuracy(record),
+        robust=None if mine.adversarial is None else _accuracy(mine.adversarial, record, "adversarial"),
+        any_fail_5=stats.any_fail(scored.right, scored.draws, 5) if scored.draws >= 5 else None,
+        always_wrong=stats.always_wrong(scored.right),
+        drop=_maybe(record.drop),
         against=None if record.reference is None else record.reference.victim["name"],
         delta=_maybe(record.delta("reference")),
         delta_undefended=_maybe(record.delta("undefended")),
         delta_clean=_maybe(record.delta("reference", "clean")),
         queries=mine.queries,
         agreement=mine.agreement,
-        passes=mine.passes,
+        passes=scored.mean_passes(mine.passes),
         seed=record.setting["seed"],
         digest=record.digest,
     )
+
+
+def clean_accuracy(record: EvaluationRecord) -> Figure:
+    """Accuracy on clean images, all of them."""
+    return _accuracy(record.victim.clean, record, "clean")
 
 
 def _accuracy(tally: Tally, record: EvaluationRecord, name: str) -> Figure:
@@ -125,24 +138,29 @@ class Summary:
 
 
 def summary(records: Sequence[EvaluationRecord]) -> list[Summary]:
-    """The victims of a board, those with the best worst case over shared attacks first."""
+    """The victims of a board, those with the best worst case over shared attacks first.
+
+    Rows without an attack have no worst case to sum up and are left out.
+    """
     # By the whole identity, not by name: two nets of one name are two victims, and their rows are never mixed.
     groups: dict[str, list[EvaluationRecord]] = {}
     for record in records:
+        if record.attack is None:
+            continue
         groups.setdefault(digest_of([record.victim.victim, record.setting]), []).append(record)
     found = []
     for rows in groups.values():
         victim, seed = rows[0].victim.victim["name"], rows[0].setting["seed"]
-        null = [r for r in rows if r.attack["null"]]
+        null = next((r.drop for r in rows if r.attack and r.attack["null"]), None)
         found.append(
             Summary(
                 victim=victim,
                 seed=seed,
                 n=rows[0].n,
-                clean=_accuracy(rows[0].victim.clean, rows[0], "clean"),
-                null=_figure(null[0].drop) if null else None,
-                shared=_worst([r for r in rows if r.attack["scope"] == "shared"]),
-                per_victim=_worst([r for r in rows if r.attack["scope"] == "per-victim"]),
+                clean=clean_accuracy(rows[0]),
+                null=_maybe(null),
+                shared=_worst([r for r in rows if r.attack and r.attack["scope"] == "shared"]),
+                per_victim=_worst([r for r in rows if r.attack and r.attack["scope"] == "per-victim"]),
             )
         )
     return sorted(found, key=lambda s: (-(s.shared.value if s.shared else -1), s.victim, s.seed))
@@ -151,7 +169,7 @@ def summary(records: Sequence[EvaluationRecord]) -> list[Summary]:
 def _worst(rows: Sequence[EvaluationRecord]) -> Figure | None:
     if not rows:
         return None
-    tallies = [r.victim.adversarial for r in rows]
+    tallies = [r.victim.scored for r in rows]
     select = [t.right if t.select is None else t.select for t in tallies]
     right = stats.worst_case(np.stack(select), np.stack([t.right for t in tallies]))
     draws = tallies[0].draws

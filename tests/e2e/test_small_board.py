@@ -81,7 +81,7 @@ def test_verify_passes_on_a_run_and_finds_an_edited_row(finished: Path, tmp_path
 def test_a_newer_schema_is_refused_by_name(finished: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(finished / "out", tmp_path / "copy")
     path = min((copy / "rows").glob("*.json"))
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 99'))
     with pytest.raises(RowError, match="schema 99"):
         rn.Leaderboard(copy).rows()
 

@@ -1,0 +1,216 @@
+"""A checked board: its parts built, its protocol, and whether a row follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from robustnoise.blocks import BLOCK
+from robustnoise.board.file import BoardFile, BudgetPart, VictimPart
+from robustnoise.board.recipes import expand, expand_recipes
+from robustnoise.board.sweeps import Swept, sweep
+from robustnoise.compose import Defense, split_stages
+from robustnoise.data import load_dataset
+from robustnoise.errors import BadBoard, RobustnoiseError
+from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.registry import build, spec_of
+from robustnoise.report.curves import Curve
+from robustnoise.report.published import Published
+from robustnoise.store import IDENTITY
+from robustnoise.threat import Access, Budget, ThreatModel
+
+
+@dataclass(frozen=True)
+class Board:
+    """A checked board.
+
+    Args:
+        file: its content.
+        origin: for messages.
+    """
+
+    file: BoardFile
+    origin: str
+
+    @property
+    def name(self) -> str:
+        """The board's name."""
+        return self.file.name
+
+    @property
+    def attacked(self) -> bool:
+        """Whether the board has attacks; without them it measures accuracy on clean images."""
+        return self.file.attacks is not None
+
+    def protocol(self, *, attacked: bool | None = None) -> dict[str, Any]:
+        """What a row must share with the board to be ranked, beside an attack of the board's list.
+
+        Args:
+            attacked: whether the row is one of an attack; None where the board has attacks.
+        """
+        if attacked is None:
+            attacked = self.attacked
+        return {
+            "data": {"name": self.file.data.name, "sizes": self.file.data.model_dump(exclude={"name"})},
+            "threat": self.threat.to_json() if self.threat is not None and attacked else None,
+            "budget": self.budget.to_json() if attacked else None,
+            "draws": self.file.run.draws,
+            "block": BLOCK,
+            "identity": IDENTITY,
+        }
+
+    @property
+    def threat(self) -> ThreatModel | None:
+        """The threat model; None without attacks."""
+        part = self.file.threat
+        if part is None:
+            return None
+        return ThreatModel(part.norm, part.eps, Access.parse(part.access))
+
+    @property
+    def budget(self) -> Budget:
+        """The budget."""
+        return Budget(**(self.file.budget or BudgetPart()).model_dump())
+
+    @cached_property
+    def attacks(self) -> tuple[Attack, ...]:
+        """The attacks, built.
+
+        Raises:
+            BadBoard: with file and key.
+        """
+        return tuple(
+            Attack(name, self._build(f"attacks.{name}", text, "attack"))
+            for name, text in (self.file.attacks or {}).items()
+        )
+
+    @cached_property
+    def recipes(self) -> dict[str, str]:
+        """The recipes, written out.
+
+        Raises:
+            BadBoard: with file and key.
+        """
+        return expand_recipes(self.file.recipes, self.origin)
+
+    @property
+    def victims(self) -> tuple[Victim, ...]:
+        """Whom the board measures: the listed victims, then the points of its curves that are no listed victim."""
+        return self.listed + self._swept.victims
+
+    @property
+    def points(self) -> frozenset[str]:
+        """Names of the victims that are points of curves alone."""
+        return frozenset(v.name for v in self._swept.victims)
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        """The curves, for reports."""
+        return self._swept.curves
+
+    @property
+    def published(self) -> tuple[Published, ...]:
+        """Published figures, for reports."""
+        return tuple(Published(p.victim, p.accuracy / 100, p.source) for p in self.file.published)
+
+    @cached_property
+    def _swept(self) -> Swept:
+        return sweep(self.file.curves, self.listed, self.recipes, self.file.run.model, self._build, self.origin)
+
+    @cached_property
+    def listed(self) -> tuple[Victim, ...]:
+        """The listed victims, built, each with its reference.
+
+        The reference defaults to the stack less its inference stages, which is added where the board doesn't list it;
+        a stack without inference stages is compared with the undefended net.
+        """
+        built = [self._victim(name, part) for name, part in self.file.victims.items()]
+        undefended = self.file.run.undefended
+        complete: list[Victim] = []
+        for victim in built:
+            training, inference = split_stages(victim.defense)
+            reference = victim.reference
+            if reference is None and inference.stages():
+                same = [v.name for v in built if v.defense == training and v.model == victim.model]
+                reference = same[0] if same else f"{victim.name} less inference"
+                if not same:
+                    complete.append(Victim(reference, training, victim.model, undefended))
+            elif reference is None and victim.name != undefended:
+                reference = undefended
+            complete.append(Victim(victim.name, victim.defense, victim.model, reference))
+        return tuple(complete)
+
+    def _victim(self, name: str, part: str | VictimPart) -> Victim:
+        part = VictimPart(defense=part) if isinstance(part, str) else part
+        defense: Defense = self._build(f"victims.{name}", self._expand(f"victims.{name}", part.defense), "defense")
+        architecture = self._expand(f"victims.{name}.model", part.model or self.file.run.model)
+        model = self._build(f"victims.{name}.model", architecture, "model")
+        return Victim(name, defense, model, part.reference)
+
+    def _expand(self, key: str, text: str) -> str:
+        return expand(text, self.recipes, f"{self.origin}: {key}")
+
+    def _build(self, key: str, text: str, kind: str) -> Any:
+        try:
+            return build(text, kind)
+        except RobustnoiseError as error:
+            raise BadBoard(f"{self.origin}: {key}: {error}") from None
+
+    def experiment(
+        self,
+        *,
+        data_dir: Path | None = None,
+        device: str = "cpu",
+        plugin_files: Sequence[Path] = (),
+        progress: bool = True,
+    ) -> Experiment:
+        """Everything checked, data loaded, nothing run.
+
+        Raises:
+            BadBoard: with file and key; and the errors of `load_dataset`.
+        """
+        dataset = load_dataset(
+            self.file.data.name,
+            sizes=self.file.data.sizes(),
+            seed=self.file.data.seed,
+            data_dir=data_dir,
+            progress=progress,
+        )
+        try:
+            return Experiment(
+                dataset=dataset,
+                sizes=self.file.data.model_dump(exclude={"name"}),
+                threat=self.threat,
+                budget=self.budget,
+                victims=self.victims,
+                attacks=self.attacks,
+                undefended=self.file.run.undefended,
+                draws=self.file.run.draws,
+                seed=self.file.run.seed,
+                threads=self.file.run.threads,
+                device=device,
+                plugin_files=tuple(plugin_files),
+            )
+        except RobustnoiseError as error:
+            raise BadBoard(f"{self.origin}: {error}") from None
+
+    def ranks(self, setting: Mapping[str, Any], attack: Mapping[str, Any] | None, victim: Mapping[str, Any]) -> bool:
+        """Whether a row follows the board's protocol.
+
+        One that bears a name of the board's victims must be that victim; one without an attack belongs to a board
+        without attacks, or to a point of a curve.
+        """
+        data = setting["data"]
+        theirs = {k: setting[k] for k in ("threat", "budget", "draws", "block", "identity")}
+        theirs["data"] = {k: data.get(k) for k in ("name", "sizes")}
+        namesakes = [v for v in self.victims if v.name == victim["name"]]
+        if any(v.identity(victim["digest"]) != victim for v in namesakes):
+            return False
+        if attack is None:
+            wanted = not self.attacked or victim["name"] in self.points
+        else:
+            wanted = attack["spec"] in [spec_of(a.attack).to_json() for a in self.attacks]
+        return wanted and theirs == self.protocol(attacked=attack is not None)
