@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 PLUGINS = {
+    "adaptive-vote": "robustnoise_defenses.adaptive_voting:AdaptiveVote",
+    "adc": "robustnoise_defenses.noise.quantise:ADC",
+    "conductance-drift": "robustnoise_defenses.noise.memory:ConductanceDrift",
+    "dac": "robustnoise_defenses.noise.quantise:DAC",
+    "device-noise": "robustnoise_defenses.noise.layers:DeviceNoise",
     "fast-training": "robustnoise_defenses.adversarial_training.pgd:FastTraining",
     "gaussian-input-noise": "robustnoise_defenses.noise.inputs:GaussianInputNoise",
     "identity": "robustnoise.compose:Identity",
     "layer-noise": "robustnoise_defenses.noise.layers:LayerNoise",
+    "noise-training": "robustnoise_defenses.noise.training:NoiseTraining",
     "pgd-training": "robustnoise_defenses.adversarial_training.pgd:PGDTraining",
     "plain-training": "robustnoise_defenses.plain:PlainTraining",
     "pretrained": "robustnoise_defenses.plain:Pretrained",
+    "stuck-cells": "robustnoise_defenses.noise.memory:StuckCells",
     "vote": "robustnoise_defenses.voting:Vote",
+    "weight-quantiser": "robustnoise_defenses.noise.quantise:WeightQuantiser",
 }
 
 

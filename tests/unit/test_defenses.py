@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustnoise.compose import Defense, Identity
 from robustnoise.data import Split
-from robustnoise.errors import BadData, BadParameter, MissingCapability
+from robustnoise.errors import BadData, MissingCapability
 from robustnoise.models import create, save_classifier
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.oracle import CountingOracle
@@ -21,7 +21,6 @@ from robustnoise.seeds import SeedStream
 from robustnoise.threat import Access, Linf
 from robustnoise_attacks import PGD
 from robustnoise_defenses import FastTraining, GaussianInputNoise, LayerNoise, Pretrained, Vote
-from robustnoise_defenses.noise.layers import calibrated_powers, matrix_layers
 from robustnoise_defenses.voting import majority
 
 SHAPE = (1, 8, 8)
@@ -74,79 +73,10 @@ def _state(model: TorchClassifier) -> tuple[object, ...]:
     )
 
 
-# --------------------------------------------------------------------------------------------------------- layer noise
-
-
-@pytest.mark.parametrize("snr_db", [0.0, 20.0])
-def test_the_noise_of_each_layer_has_the_stated_ratio(model: TorchClassifier, snr_db: float) -> None:
-    """Signal power is the calibrated one; the noise is what a layer's output gains over its own matrix product."""
-    noisy = LayerNoise(snr_db).apply(model, CTX)
-    powers = calibrated_powers(model.module, TRAIN)
-    layers = matrix_layers(model.module)
-    added: dict[str, list[Tensor]] = {name: [] for name in layers}
-    running: list[torch.utils.hooks.RemovableHandle] = []
-
-    product: dict[str, Tensor] = {}
-
-    def before(name: str):
-        def hook(layer: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
-            product[name] = out.clone()
-
-        return hook
-
-    for name, layer in layers.items():  # registered first, so it sees the output without noise
-        running.append(layer.register_forward_hook(before(name)))
-    modules = list(model.module)
-    following = {str(i): modules[i + 1] for i in range(len(modules) - 1) if str(i) in layers}
-
-    def after(name: str):
-        def hook(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
-            added[name].append(args[0] - product[name])
-
-        return hook
-
-    for name, layer in following.items():
-        running.append(layer.register_forward_pre_hook(after(name)))
-    for t in range(30):
-        logits = noisy.logits(X, noise=NOISE.child(t))  # type: ignore[attr-defined]
-        last = list(layers)[-1]
-        added[last].append(logits - product[last])
-    for handle in running:
-        handle.remove()
-    for name, draws in added.items():
-        noise = torch.cat(draws).double()
-        ratio = math.sqrt(powers[name] / noise.square().mean().item())
-        assert ratio == pytest.approx(10 ** (snr_db / 20), rel=0.02), name
-        assert abs(noise.mean().item()) < 0.02 * noise.std().item()
-
-
-def test_calibrated_power_is_the_mean_square_of_the_output(model: TorchClassifier) -> None:
-    powers = calibrated_powers(model.module, TRAIN)
-    assert list(powers) == ["0", "2", "5", "7"]
-    first = model.module[0](X).double().square().mean().item()  # type: ignore[index]
-    assert powers["0"] == pytest.approx(first, rel=1e-6)
-    assert powers["7"] == pytest.approx(model.module(X).double().square().mean().item(), rel=1e-6)
-
-
-def test_layer_noise_needs_layers_and_images(model: TorchClassifier) -> None:
-    with pytest.raises(MissingCapability, match=r"layer-noise.*before the stages that only see answers"):
+def test_layer_noise_comes_before_the_stages_that_only_see_answers(model: TorchClassifier) -> None:
+    """What it does in the network: tests/unit/noise."""
+    with pytest.raises(MissingCapability, match=r"LayerNoise.*before the stages that only see answers"):
         (Vote(3) | LayerNoise(10)).apply(model, CTX)
-    with pytest.raises(BadParameter, match="layer-noise needs training images"):
-        LayerNoise(10).apply(model, Context())
-    flat = TorchClassifier(nn.Sequential(nn.Flatten(), nn.LayerNorm(64)), SHAPE, 64)
-    with pytest.raises(BadParameter, match="no Linear, Conv1d or Conv2d"):
-        LayerNoise(10).apply(flat, CTX)
-
-
-def test_hooks_are_gone_after_an_exception(model: TorchClassifier) -> None:
-    noisy = LayerNoise(10).apply(model, CTX)
-    before = _state(model)
-    with pytest.raises(RuntimeError):
-        noisy.predict(torch.zeros(2, 1, 3, 3), noise=NOISE)
-    assert _state(model) == before
-    with pytest.raises(RuntimeError):
-        calibrated_powers(nn.Sequential(*model.module, nn.Linear(99, 2)), TRAIN)
-    assert _state(model) == before
 
 
 # ------------------------------------------------------------------------------------------- every defense of inference

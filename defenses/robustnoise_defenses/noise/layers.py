@@ -1,127 +1,246 @@
-"""Noise inside the network, right after each matrix product."""
+"""Gaussian noise in the layers of a network: fresh at every query, or drawn once for a device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from robustnoise.api import (
-    BadParameter,
-    Classifier,
-    Context,
-    Defense,
-    DefenseTraits,
-    LayerWrapper,
-    Modular,
-    Number,
-    SeedStream,
-    Split,
-    Stage,
-    require_modular,
-)
+from robustnoise.api import BadParameter, DefenseTraits, Number, SeedStream, Stage
+from robustnoise_defenses.noise.draws import Draws, Once, normals
+from robustnoise_defenses.noise.inside import Effect, InsideDefense
+from robustnoise_defenses.noise.measure import INPUT, LOGITS, Signal, Signals
+from robustnoise_defenses.noise.power import TINY, Statistic, add_relative, add_scaled, signal_power
+from robustnoise_defenses.noise.products import Op, select, square_norms, squared
 
-CALIBRATION_IMAGES = 1024
-MATRIX_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+Site = Literal["input", "layer_input", "pre_activation", "weight", "logits"]
+Power = Literal["calibrated", "channel", "sample", "batch"]
+Mode = Literal["additive", "multiplicative", "both"]
+
+ENDS = {"input": INPUT, "logits": LOGITS}
+"""The sites that are no product."""
+
+ON_INPUT, ON_STORED_WEIGHT, ON_OUTPUT = 10, 30, 50
+"""Places among the effects of a device; converters and memory are around them."""
 
 
 @dataclass(frozen=True)
-class LayerNoise(Defense):
-    """Adds fresh Gaussian noise to the pre-activations of every linear and convolutional layer, the logits included.
+class LayerNoise(InsideDefense):
+    """Adds fresh Gaussian noise at every matrix product: linear, convolutional, recurrent and attention layers.
 
-    Site ``pre_activation``: right after the matrix product and bias, before batch norm. Layer l gets a standard
-    deviation of ``sqrt(P_l) * 10 ** (-snr_db / 20)``. P_l is the calibrated power: the mean square of the
-    layer's pre-activations over up to 1,024 training images with noise off, one number a layer, frozen and part of the
-    victim's identity.
+    The standard deviation is ``sigma = sqrt(P) * 10 ** (-snr_db / 20)``: at 0 dB the noise is as strong as the signal.
+
+    Site, the signal t:
+        input: the image. layer_input: what goes into a product. pre_activation: its output with bias, before any norm
+        layer or activation, the logits included. logits: the network's answer alone. weight: the weights, read
+        afresh for every single product of a vector and a matrix; that is Gaussian noise of standard deviation
+        ``sigma * |vector|`` at the output, which is how it is drawn.
+    Power P:
+        calibrated: over up to 1,024 training images with noise off, one number a product, frozen and part of the
+        victim's identity. channel: the same, one number a channel (unit). sample: of each image on its own, over all
+        units and places of the product; in recurrent layers at each time step. batch: over the batch, for training
+        only. While training, where signals move, calibrated and channel are taken over the batch.
+    Mode:
+        additive ``t + sigma n``; multiplicative ``t (1 + 10 ** (-snr_db / 20) n)``, for which power and statistic
+        don't matter; both, each with half of the noise's power.
     """
 
-    reference = "Qin & Vucinic 2018, arXiv 1811.10649; site as PNI-A (He et al. 2019, arXiv 1811.09310)"
+    version = 2
+    reference = "Qin & Vucinic 2018, arXiv 1811.10649; pre_activation as PNI-A (He et al. 2019, arXiv 1811.09310)"
     traits = DefenseTraits(Stage.INFERENCE, stochastic=True, off={"snr_db": float("inf")})
 
     snr_db: Annotated[
         Number, Field(ge=-60, description="signal-to-noise power ratio in dB; inf switches the noise off")
     ] = 20.0
+    site: Annotated[Site, Field(description="where the noise comes in")] = "pre_activation"
+    power: Annotated[Power, Field(description="how the signal power is estimated")] = "calibrated"
+    statistic: Annotated[Statistic, Field(description="E[t^2] or the variance of t")] = "second_moment"
+    mode: Annotated[Mode, Field(description="added to the signal, in proportion to it, or both")] = "additive"
+    layers: Annotated[str, Field(description="shell patterns of product names, ! takes away: '*, !head'")] = "*"
 
-    def apply(self, model: Classifier, ctx: Context) -> Classifier:
-        """See `Defense.apply`; needs a network whose layers can be reached, and training images to calibrate on."""
-        modular = require_modular(model, "layer-noise")
-        if self.snr_db == float("inf"):
-            return model
-        powers = calibrated_powers(modular.module, ctx.need_train("layer-noise"))
-        ratio = 10 ** (-self.snr_db / 20)
-        return _Noisy(modular, self, {name: power**0.5 * ratio for name, power in powers.items()})
+    def check(self) -> None:
+        """Refuse combinations that mean nothing."""
+        who = type(self).__name__
+        if self.site == "weight" and self.power in ("sample", "batch"):
+            raise BadParameter(
+                f"{who}: power = {self.power!r} can't be the power of weights, which no image changes. "
+                "Expected calibrated (one number a product) or channel (one a unit)."
+            )
+        if self.site in ENDS and self.layers != "*":
+            raise BadParameter(
+                f"{who}: layers = {self.layers!r} has no meaning at site {self.site!r}, which is no layer. "
+                "Leave it out."
+            )
+
+    def is_off(self) -> bool:
+        """At an infinite ratio."""
+        return self.snr_db == float("inf")
+
+    def effect(self, names: list[str], signals: Callable[[], Signals], turn: int) -> Effect:
+        """See `InsideDefense.effect`."""
+        if self.power == "batch":
+            raise BadParameter(
+                f"{type(self).__name__}: power = 'batch' lets the images of a batch change each other's noise: for "
+                "training only. Score with sample, calibrated or channel."
+            )
+        places = self._places(names)
+        powers: dict[str, list[float]] | None = None
+        if self.power != "sample" and self.site != "weight" and self.mode != "multiplicative":
+            who = type(self).__name__
+            find = signals().input if self.site in ("input", "layer_input") else signals().output
+            powers = {name: self._powers(find(name, who)) for name in places}
+        return Noise(self, places, self.snr_db, powers, self._device(turn))
+
+    def training_effect(self, names: list[str], extra_db: float) -> Effect:
+        """See `InsideDefense.training_effect`; the powers are those of the batch, gradients through them included."""
+        return Noise(self, self._places(names), self.snr_db + extra_db, None, None)
+
+    def _device(self, turn: int) -> SeedStream | None:
+        return None
+
+    def _places(self, names: list[str]) -> list[str]:
+        return [ENDS[self.site]] if self.site in ENDS else select(names, self.layers, type(self).__name__)
+
+    def _powers(self, signal: Signal) -> list[float]:
+        return signal.channel_power(self.statistic) if self.power == "channel" else [signal.power(self.statistic)]
 
 
-def calibrated_powers(module: nn.Module, train: Split) -> dict[str, float]:
-    """The mean square of each matrix layer's output over the first 1,024 training images, by layer name.
+@dataclass(frozen=True)
+class DeviceNoise(LayerNoise):
+    """Gaussian noise that is drawn once for a device and stays: the errors of programming its cells, its offsets.
 
-    Raises:
-        BadParameter: the network has no linear or convolutional layer.
+    As `layer-noise`, but every image meets the same draw, which `device_seed` decides. At site weight the stored
+    weights themselves are wrong by it. Report it over several devices.
     """
-    layers = matrix_layers(module)
-    if not layers:
-        raise BadParameter("layer-noise: the network has no Linear, Conv1d or Conv2d layer to put noise on.")
-    sums = dict.fromkeys(layers, 0.0)
-    counts = dict.fromkeys(layers, 0)
 
-    def measure(name: str, out: Tensor) -> Tensor:
-        sums[name] += out.double().square().sum().item()
-        counts[name] += out.numel()
-        return out
+    version = 1
+    reference = "Joshi et al. 2020, arXiv 1906.03138 (programming noise of phase-change memory)"
+    traits = DefenseTraits(Stage.INFERENCE, off={"snr_db": float("inf")})
 
-    device = next(module.parameters()).device
-    images = train.take(min(CALIBRATION_IMAGES, len(train)))
-    with torch.inference_mode(), _after_each(layers, measure):
-        for start in range(0, len(images), 128):
-            module(torch.from_numpy(images.floats(start, min(start + 128, len(images)))).to(device))
-    return {name: sums[name] / counts[name] for name in layers if counts[name]}
+    site: Annotated[Site, Field(description="where the noise comes in")] = "weight"
+    device_seed: Annotated[int, Field(ge=0, description="which device")] = 0
+
+    def _device(self, turn: int) -> SeedStream:
+        return SeedStream(self.device_seed, ("device", self.site, turn))
 
 
-def matrix_layers(module: nn.Module) -> dict[str, nn.Module]:
-    """The linear and convolutional layers by name, in the order of the network."""
-    return {name: layer for name, layer in module.named_modules() if isinstance(layer, MATRIX_LAYERS)}
+class Noise(Effect):
+    """The effect of `LayerNoise` and `DeviceNoise`.
 
+    Args:
+        defense: site, mode, power, statistic.
+        places: where it acts.
+        snr_db: at this ratio.
+        powers: calibrated signal powers by place, one number or one a channel; None takes those of the signal at hand.
+        device: the stream of the device's one draw; None draws afresh.
+    """
 
-@contextmanager
-def _after_each(layers: dict[str, nn.Module], function: object) -> Iterator[None]:
-    """Call ``function(name, output)`` after each layer's forward and use what it returns; removed at the end."""
-    handles = []
-    try:
-        for name, layer in layers.items():
-            handles.append(layer.register_forward_hook(_Hook(name, function)))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    def __init__(
+        self,
+        defense: LayerNoise,
+        places: list[str],
+        snr_db: float,
+        powers: dict[str, list[float]] | None,
+        device: SeedStream | None,
+    ) -> None:
+        super().__init__(places)
+        self.site, self.mode, self.power = defense.site, defense.mode, defense.power
+        self.statistic, self.static = defense.statistic, isinstance(defense, DeviceNoise)
+        self.ratio: float = 10 ** (-snr_db / 20)
+        self.powers, self.device = powers, device
+        self.order = {"layer_input": ON_INPUT, "input": ON_INPUT, "weight": ON_STORED_WEIGHT}.get(self.site, ON_OUTPUT)
+        self._once = Once()
 
+    @property
+    def state(self) -> object:
+        """The calibrated powers."""
+        return self.powers
 
-class _Hook:
-    def __init__(self, name: str, function: object) -> None:
-        self.name, self.function = name, function
+    def on_input(self, name: str, a: Tensor, axis: int, counted: Tensor | None, draws: Draws) -> Tensor:
+        """Noise on the image, a product's input or the logits."""
+        if self.site in ("pre_activation", "weight"):
+            return a
+        return self._noisy(name, a, axis, counted, draws)
 
-    def __call__(self, _layer: nn.Module, _args: object, out: Tensor) -> Tensor:
-        result: Tensor = self.function(self.name, out)  # type: ignore[operator]
-        return result
+    def on_weight(self, name: str, weight: Tensor, draws: Draws) -> Tensor:
+        """The wrongly stored weights of a device."""
+        if self.site != "weight" or not self.static:
+            return weight
+        if self.device is None:
+            return self._wrong(name, weight, draws)
+        return self._once.get(name, weight.device, make=lambda: self._wrong(name, weight, draws))
 
+    def _wrong(self, name: str, weight: Tensor, draws: Draws) -> Tensor:
+        sigma = self.ratio * (self._mixed(weight.square(), self._weight_power(weight)) + TINY).sqrt()
+        return torch.addcmul(weight, self._draw(name, weight, draws), sigma.to(weight.dtype))
 
-class _Noisy(LayerWrapper):
-    def __init__(self, inner: Modular, defense: LayerNoise, sigmas: dict[str, float]) -> None:
-        super().__init__(inner, defense, stochastic=True, state=sigmas)
-        self.sigmas = sigmas
+    def on_output(
+        self, name: str, out: Tensor, a: Tensor, weight: Tensor, op: Op, axis: int, counted: Tensor | None, draws: Draws
+    ) -> Tensor:  # fmt: skip
+        """Noise on a product's output, and what noise of reading the weights adds up to there."""
+        if self.site == "pre_activation":
+            return self._noisy(name, out, axis, counted, draws)
+        if self.site != "weight" or self.static:
+            return out
+        own = squared(op, a, weight) if self.mode != "additive" else out.new_zeros(())
+        common = out.new_zeros(())
+        if self.mode != "multiplicative":
+            power = self._weight_power(weight)
+            units = power.view(-1, *(1,) * (out.dim() - 2)) if axis == 1 else power.view(-1)
+            common = square_norms(op, a, weight) * units
+        sigma = self.ratio * (self._mixed(own, common) + TINY).sqrt()
+        return add_scaled(out, self._draw(name, out, draws), sigma)
 
-    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
-        # One generator a layer and call: a layer that runs twice in a pass (shared weights) goes on drawing from it.
-        generators = {name: noise.generator("layer-noise", name) for name in self.sigmas}
+    def _noisy(self, name: str, t: Tensor, axis: int, counted: Tensor | None, draws: Draws) -> Tensor:
+        draw = self._draw(name, t, draws)
+        if self.mode == "multiplicative":
+            return add_scaled(t, draw, t * self.ratio)
+        if self.powers is not None and self.mode == "additive" and len(self.powers[name]) == 1:
+            return add_scaled(t, draw, self.ratio * self.powers[name][0] ** 0.5)
+        axes = self._axes(t, axis)
+        plain = self.statistic == "second_moment" and (counted is None or 0 not in axes)
+        if self.powers is None and self.mode == "additive" and plain:
+            return add_relative(t, draw, self.ratio, axes)
+        power = self._frozen(name, t, axis) if self.powers else signal_power(t, axes, self.statistic, counted)
+        return add_scaled(t, draw, self.ratio * (self._mixed(t.square(), power) + TINY).sqrt())
 
-        def add(name: str, out: Tensor) -> Tensor:
-            draw = torch.randn(out.shape, generator=generators[name])
-            return out + self.sigmas[name] * draw.to(out.device)
+    def _mixed(self, own: Tensor, common: Tensor) -> Tensor:
+        """The power that the noise follows: each element's `own`, the `common` one, or half of both."""
+        return {"additive": common, "multiplicative": own}.get(self.mode, (own + common) / 2)
 
-        layers = {name: layer for name, layer in matrix_layers(self.module).items() if name in self.sigmas}
-        with _after_each(layers, add):
-            return self.inner.logits(x, noise=noise.child("inner"))
+    def _axes(self, t: Tensor, axis: int) -> tuple[int, ...]:
+        """What the power at hand is averaged over; calibrated and channel powers move while training."""
+        every = tuple(range(t.dim()))
+        if self.power == "sample":
+            return every[1:]
+        return tuple(a for a in every if a != axis % t.dim()) if self.power == "channel" else every
+
+    def _frozen(self, name: str, t: Tensor, axis: int) -> Tensor:
+        assert self.powers is not None
+        shape = [1] * t.dim()
+        shape[axis] = -1
+        return torch.tensor(self.powers[name], device=t.device).view(shape)
+
+    def _weight_power(self, weight: Tensor) -> Tensor:
+        """(1,) or (units,) power of a weight matrix, shaped to multiply it."""
+        axes = tuple(range(0 if self.power == "calibrated" else 1, weight.dim()))
+        return signal_power(weight, axes, self.statistic)
+
+    def _draw(self, name: str, t: Tensor, draws: Draws) -> Tensor:
+        if not self.static:
+            return draws.normal_like(name, t)
+        shape = t.shape if self.site == "weight" else torch.Size([1, *t.shape[1:]])
+
+        def drawn(stream: SeedStream) -> Tensor:
+            return normals(shape.numel(), stream.child(name)).view(shape).to(t.device, t.dtype)
+
+        if self.device is None:  # in training a pass is a device
+            return drawn(draws.stream).expand_as(t).clone()
+        device = self.device
+        if self.site == "weight":  # the wrong weights are kept, so their draw needn't be
+            return drawn(device)
+        return self._once.get(name, shape, t.device, t.dtype, make=lambda: drawn(device)).expand_as(t).clone()

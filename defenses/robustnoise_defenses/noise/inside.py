@@ -1,0 +1,204 @@
+"""Defenses that act on the matrix products of a network, and the classifier that carries them.
+
+Whatever the order of such stages in a stack, they act in the physical order of a device: converter to analog, noise on
+the input, weights as they are stored, noise of reading them, noise on the output, converter to digital.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from robustnoise.api import (
+    BadParameter,
+    Classifier,
+    Context,
+    Defense,
+    LayerWrapper,
+    MissingCapability,
+    Modular,
+    SeedStream,
+    require_modular,
+)
+from robustnoise_defenses.noise.draws import Draws
+from robustnoise_defenses.noise.measure import INPUT, LOGITS, Signals, measure
+from robustnoise_defenses.noise.products import Op, channel_axis, product_names, replaced, running
+
+
+class Effect:
+    """What one defense does to a signal on its way; every method gives back what it was given, changed or not.
+
+    Args:
+        names: the places where it acts: matrix products, `measure.INPUT`, `measure.LOGITS`.
+    """
+
+    order = 0
+    """Place among the effects of a device; equal ones act in the order of the stack."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = frozenset(names)
+
+    @property
+    def state(self) -> Any:
+        """JSON of what was measured or drawn for it, for the victim's identity."""
+        return None
+
+    def on_input(self, name: str, a: Tensor, axis: int, counted: Tensor | None, draws: Draws) -> Tensor:
+        """The input `a` (n, ...) of product `name`, with channels along `axis`."""
+        return a
+
+    def on_weight(self, name: str, weight: Tensor, draws: Draws) -> Tensor:
+        """The weight of product `name`."""
+        return weight
+
+    def on_output(
+        self, name: str, out: Tensor, a: Tensor, weight: Tensor, op: Op, axis: int, counted: Tensor | None, draws: Draws
+    ) -> Tensor:  # fmt: skip
+        """The output of product `name`, before any norm layer or activation."""
+        return out
+
+
+class InsideDefense(Defense):
+    """Base of the defenses that act inside the network: a subclass says which effect it has."""
+
+    def is_off(self) -> bool:
+        """Whether it does nothing."""
+        raise NotImplementedError
+
+    def effect(self, names: list[str], signals: Callable[[], Signals], turn: int) -> Effect:
+        """The effect at inference.
+
+        Args:
+            names: the network's products.
+            signals: measures the network on training images, once however often it is called.
+            turn: how many defenses of this kind the device has already; a part of the stream of what is drawn once, so
+                that two of a kind are independent.
+        """
+        raise NotImplementedError
+
+    def training_effect(self, names: list[str], extra_db: float) -> Effect:
+        """The effect in a step of training, where weights and signals still move.
+
+        Args:
+            names: the network's products.
+            extra_db: by how much less noise there is than at inference, dB.
+        """
+        raise NotImplementedError
+
+    def apply(self, model: Classifier, ctx: Context) -> Classifier:
+        """The classifier with this effect in its layers."""
+        who = type(self).__name__
+        modular = require_modular(model, who)
+        if self.is_off():
+            return model
+        names = product_names(modular.module)
+        if not names:
+            raise BadParameter(f"{who}: the network has no linear, convolutional, recurrent or attention layer.")
+        found: list[Signals] = []
+
+        def signals() -> Signals:
+            if not found:
+                found.append(measure(modular.module, ctx.need_train(who)))
+            return found[0]
+
+        below = modular.defenses if isinstance(modular, Inside) else ()
+        turn = sum(type(d) is type(self) for d in below)
+        return Inside(modular, self, self.effect(names, signals, turn))
+
+
+class Inside(LayerWrapper):
+    """A classifier whose network runs with effects; one pass, however many effects are stacked.
+
+    Args:
+        inner: the classifier; where it is such a one itself, its effects and this one make one device.
+        defense: the plugin.
+        effect: its effect.
+    """
+
+    def __init__(self, inner: Modular, defense: InsideDefense, effect: Effect) -> None:
+        super().__init__(inner, defense, stochastic=defense.traits.stochastic, state=effect.state)
+        below = inner if isinstance(inner, Inside) else None
+        self.root: Modular = below.root if below else inner
+        self.effects: tuple[Effect, ...] = (*(below.effects if below else ()), effect)
+        self.defenses: tuple[InsideDefense, ...] = (*(below.defenses if below else ()), defense)
+
+    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
+        """See `robustnoise.protocols.Differentiable.logits`."""
+        with device(self.module, self.effects, noise.child("effect")):
+            return self.root.logits(x, noise=noise.child("inner"))
+
+
+@contextmanager
+def device(module: nn.Module, effects: Sequence[Effect], noise: SeedStream) -> Iterator[None]:
+    """Run `module` with `effects` in its products; one pass draws from `noise`.
+
+    Where a device is active already, the two act as one, so that the physical order holds for all their effects.
+    """
+    mine = [(effect, Draws(noise.child(number))) for number, effect in enumerate(effects)]
+    outer = running(module)
+    if isinstance(outer, _Device):
+        around = outer.acting
+        # The classifier that is entered later is the earlier one of the stack.
+        outer.acting = _in_order([*mine, *around])
+        try:
+            yield
+        finally:
+            outer.acting = around
+        return
+    whole = _Device(_in_order(mine))
+    with replaced(module, whole, whole.before, whole.after):
+        yield
+
+
+_Acting = list[tuple[Effect, Draws]]
+
+
+def _in_order(acting: _Acting) -> _Acting:
+    return sorted(acting, key=lambda pair: pair[0].order)
+
+
+class _Device:
+    """The product of `device`, see `products.Product`."""
+
+    def __init__(self, acting: _Acting) -> None:
+        self.acting = acting
+        self.rows = 0
+
+    def __call__(
+        self, name: str, a: Tensor, weight: Tensor, bias: Tensor | None, op: Op, counted: Tensor | None = None
+    ) -> Tensor:
+        axis = channel_axis(op)
+        self._check_rows_first(name, a, axis)
+        acting = [pair for pair in self.acting if name in pair[0].names]
+        for effect, draws in acting:
+            a = effect.on_input(name, a, axis, counted, draws)
+        for effect, draws in acting:
+            weight = effect.on_weight(name, weight, draws)
+        out = op(a, weight, bias)
+        for effect, draws in acting:
+            out = effect.on_output(name, out, a, weight, op, axis, counted, draws)
+        return out
+
+    def before(self, x: Tensor) -> Tensor:
+        self.rows = len(x)
+        return self._at(INPUT, x, 1)
+
+    def after(self, out: Tensor) -> Tensor:
+        return self._at(LOGITS, out, -1)
+
+    def _check_rows_first(self, name: str, a: Tensor, axis: int) -> None:
+        """With time first, the images of a batch would change each other's noise."""
+        if axis == -1 and a.dim() == 3 and a.shape[1] == self.rows != len(a):
+            raise MissingCapability(
+                f"layer {name!r} gets a tensor of shape {tuple(a.shape)} for {self.rows} images: noise inside the "
+                "network expects the batch first. Transpose before the layer, or build it with batch_first=True."
+            )
+
+    def _at(self, name: str, t: Tensor, axis: int) -> Tensor:
+        for effect, draws in self.acting:
+            if name in effect.names:
+                t = effect.on_input(name, t, axis, None, draws)
+        return t

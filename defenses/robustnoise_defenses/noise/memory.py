@@ -1,0 +1,114 @@
+"""What happens to weights that are stored as conductances: drift and stuck cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from robustnoise.api import DefenseTraits, Number, SeedStream, Stage
+from robustnoise_defenses.noise.draws import Draws, Once, normals
+from robustnoise_defenses.noise.inside import Effect, InsideDefense
+from robustnoise_defenses.noise.measure import Signals
+from robustnoise_defenses.noise.products import select
+from robustnoise_defenses.noise.quantise import Layers
+
+DRIFTED, STUCK = 40, 45
+"""Places among the effects of a device: cells are programmed, drift, and some are stuck whatever was programmed."""
+
+Device = Annotated[int, Field(ge=0, description="which device")]
+
+
+@dataclass(frozen=True)
+class ConductanceDrift(InsideDefense):
+    """Weights decay with the time since they were programmed: ``w(t) = w (t / reference_seconds) ** -nu``.
+
+    Each cell has an exponent of its own, Gaussian around `exponent` with standard deviation `spread`, cut off at 0.
+    Times up to `reference_seconds` leave the weights as they are.
+    """
+
+    reference = "power law as in aihwkit's PCMLikeNoiseModel (Nandakumar et al., ICECS 2019), nu alike at all weights"
+    traits = DefenseTraits(Stage.INFERENCE, off={"seconds": 0.0})
+
+    seconds: Annotated[Number, Field(ge=0, description="time since programming, s; 0 switches it off")] = 3600.0
+    exponent: Annotated[Number, Field(ge=0, le=1, description="mean drift exponent nu")] = 0.05
+    spread: Annotated[Number, Field(ge=0, le=1, description="standard deviation of nu over the cells")] = 0.0
+    reference_seconds: Annotated[Number, Field(gt=0, description="time of the first reading, s")] = 20.0
+    device_seed: Device = 0
+    layers: Layers = "*"
+
+    def is_off(self) -> bool:
+        """Up to the reference time."""
+        return self.seconds <= self.reference_seconds or (self.exponent == 0 and self.spread == 0)
+
+    def effect(self, names: list[str], signals: Callable[[], Signals], turn: int) -> Effect:
+        """See `InsideDefense.effect`."""
+        stream = SeedStream(self.device_seed, ("device", "drift", turn))
+        return _Stored(select(names, self.layers, type(self).__name__), DRIFTED, self._drifted, stream)
+
+    def training_effect(self, names: list[str], extra_db: float) -> Effect:
+        """See `InsideDefense.training_effect`; every step is another device."""
+        return _Stored(select(names, self.layers, type(self).__name__), DRIFTED, self._drifted, None)
+
+    def _drifted(self, weight: Tensor, stream: SeedStream) -> Tensor:
+        nu = self.exponent + self.spread * normals(weight.numel(), stream).view(weight.shape)
+        decay = (self.seconds / self.reference_seconds) ** -nu.clamp_min(0)
+        return weight * decay.to(weight.device, weight.dtype)
+
+
+@dataclass(frozen=True)
+class StuckCells(InsideDefense):
+    """A share of the cells can't be programmed: their weights are 0, or plus or minus the product's largest weight."""
+
+    traits = DefenseTraits(Stage.INFERENCE, off={"share": 0.0})
+
+    share: Annotated[Number, Field(ge=0, le=1, description="share of the cells that are stuck")] = 0.01
+    at: Annotated[Literal["zero", "peak"], Field(description="where a stuck cell stays")] = "zero"
+    device_seed: Device = 0
+    layers: Layers = "*"
+
+    def is_off(self) -> bool:
+        """At a share of 0."""
+        return self.share == 0
+
+    def effect(self, names: list[str], signals: Callable[[], Signals], turn: int) -> Effect:
+        """See `InsideDefense.effect`."""
+        stream = SeedStream(self.device_seed, ("device", "stuck", turn))
+        return _Stored(select(names, self.layers, type(self).__name__), STUCK, self._stuck, stream)
+
+    def training_effect(self, names: list[str], extra_db: float) -> Effect:
+        """See `InsideDefense.training_effect`; every step is another device."""
+        return _Stored(select(names, self.layers, type(self).__name__), STUCK, self._stuck, None)
+
+    def _stuck(self, weight: Tensor, stream: SeedStream) -> Tensor:
+        draw = torch.rand(weight.shape, generator=stream.generator("which")).to(weight.device)
+        value = torch.zeros_like(weight)
+        if self.at == "peak":
+            sign = torch.rand(weight.shape, generator=stream.generator("sign")).to(weight.device) - 0.5
+            value = sign.sign().to(weight.dtype) * weight.detach().abs().max()
+        return torch.where(draw < self.share, value, weight)
+
+
+class _Stored(Effect):
+    """Weights after `change`, drawn once for a device, or once a pass without one."""
+
+    def __init__(
+        self,
+        places: list[str],
+        order: int,
+        change: Callable[[Tensor, SeedStream], Tensor],
+        device: SeedStream | None,
+    ) -> None:
+        super().__init__(places)
+        self.order, self.change, self.device = order, change, device
+        self._once = Once()
+
+    def on_weight(self, name: str, weight: Tensor, draws: Draws) -> Tensor:
+        if self.device is None:
+            return self.change(weight, draws.stream.child(name))
+        stream = self.device.child(name)
+        return self._once.get(name, weight.device, make=lambda: self.change(weight, stream))

@@ -1,0 +1,141 @@
+"""What is drawn once for a device: the same for every image and query, another for another device."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustnoise.compose import Defense
+from robustnoise.protocols import Context
+from robustnoise.seeds import SeedStream
+from robustnoise_defenses import ConductanceDrift, DeviceNoise, StuckCells
+from robustnoise_defenses.noise.inside import device
+from tests.unit.noise.nets import CTX, NOISE, PRODUCTS, classifier, every_kind, floats, split
+
+WIDE = (1, 20, 20)
+
+
+def cells() -> Any:
+    """A layer of 200,000 cells."""
+    return classifier(nn.Sequential(nn.Flatten(), nn.Linear(400, 500)), WIDE, 500)
+
+
+def stored(defense: Defense, plain: Any) -> Tensor:
+    """The weights as the victim has them: its answers to one pixel after another, less the bias."""
+    victim: Any = defense.apply(plain, Context())
+    layer = plain.module[1]
+    found: Tensor = victim.logits(torch.eye(400).view(400, *WIDE), noise=NOISE) - layer.bias
+    return found.T
+
+
+STATIC = [
+    DeviceNoise(0),
+    DeviceNoise(0, "pre_activation", "sample"),
+    DeviceNoise(0, "layer_input"),
+    DeviceNoise(0, "input"),
+    DeviceNoise(0, "logits"),
+    StuckCells(0.3),
+    StuckCells(0.3, "peak"),
+    ConductanceDrift(1e6, spread=0.1),
+]
+
+
+@pytest.mark.parametrize("defense", STATIC, ids=str)
+def test_a_device_is_a_device(defense: Any) -> None:
+    net, x = every_kind(), floats(6)
+    victim = defense.apply(net, CTX)
+    assert victim.stochastic is False
+    first = victim.predict(x, noise=SeedStream(1)).logits  # in inference mode first: gradients must still flow later
+    assert torch.equal(first, victim.predict(x, noise=SeedStream(2)).logits)
+    torch.testing.assert_close(victim.predict(x.flip(0), noise=NOISE).logits.flip(0), first, atol=1e-5, rtol=1e-5)
+    leaf = x.clone().requires_grad_()
+    victim.logits(leaf, noise=NOISE).sum().backward()
+    assert leaf.grad is not None
+    assert leaf.grad.abs().sum() > 0
+    again = defense.apply(every_kind(), Context(train=CTX.train, seed=99))
+    assert torch.equal(again.predict(x, noise=NOISE).logits, first), "the seed of the context decides no device"
+    other = dataclasses.replace(defense, device_seed=1).apply(net, CTX)
+    assert not torch.equal(other.predict(x, noise=SeedStream(1)).logits, first)
+    assert other.digest != victim.digest
+
+
+@pytest.mark.parametrize("site", ["pre_activation", "logits"])
+def test_the_offset_is_the_same_for_every_image(site: str) -> None:
+    plain, x = cells(), floats(5, WIDE)
+    victim: Any = DeviceNoise(0, site, "calibrated").apply(plain, Context(train=split(64, WIDE)))  # type: ignore[arg-type]
+    offsets = victim.logits(x, noise=NOISE) - plain.logits(x, noise=NOISE)
+    torch.testing.assert_close(offsets, offsets[:1].expand_as(offsets), atol=1e-5, rtol=1e-4)
+    assert offsets.std().item() > 0.1
+
+
+@pytest.mark.parametrize("mode", ["additive", "multiplicative", "both"])
+def test_wrong_weights_have_the_asked_ratio(mode: str) -> None:
+    plain = cells()
+    weight = plain.module[1].weight.double()
+    wrong = stored(DeviceNoise(3, mode=mode), plain).double() - weight  # type: ignore[arg-type]
+    assert (weight.square().mean() / wrong.square().mean()).item() == pytest.approx(10**0.3, rel=0.012)
+    assert abs(wrong.mean().item()) < 5 * wrong.std().item() / weight.numel() ** 0.5
+
+
+def test_two_of_a_kind_are_independent_and_the_first_is_not_moved() -> None:
+    plain = cells()
+    weight = plain.module[1].weight
+    one = stored(DeviceNoise(0), plain) - weight
+    two = stored(DeviceNoise(0) | DeviceNoise(0), plain) - weight
+    assert abs(torch.corrcoef(torch.stack([one.flatten(), (two - one).flatten()]))[0, 1].item()) < 0.01
+    assert (two - one).square().mean().item() == pytest.approx(2 * one.square().mean().item(), rel=0.02)
+
+
+def test_a_choice_of_layers_leaves_the_others_their_draw() -> None:
+    net = every_kind()
+    effects = [DeviceNoise(0, layers=p).effect(PRODUCTS, lambda: None, 0) for p in ("*", "last")]  # type: ignore[arg-type, return-value]
+    weight = net.module.get_parameter("last.weight")
+    first, second = (e.on_weight("last", weight, None) for e in effects)  # type: ignore[arg-type]
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("share", [0.003, 0.2, 1.0])
+def test_a_share_of_the_cells_is_stuck(share: float) -> None:
+    plain = cells()
+    weight = plain.module[1].weight
+    zero, peak = stored(StuckCells(share), plain), stored(StuckCells(share, "peak"), plain)
+    count = weight.numel()
+    error = 5 * (share * (1 - share) / count) ** 0.5
+    assert (zero == 0).float().mean().item() == pytest.approx(share, abs=error + 1e-6)
+    top = weight.abs().max()
+    at_top = (peak.abs() - top).abs() < 1e-5
+    assert at_top.float().mean().item() == pytest.approx(share, abs=error + 1e-5)
+    assert (peak[at_top] > 0).float().mean().item() == pytest.approx(0.5, abs=2.5 / (share * count) ** 0.5)
+    torch.testing.assert_close(peak[~at_top], weight[~at_top])
+    torch.testing.assert_close(zero[zero != 0], weight[zero != 0])
+
+
+def test_drift_is_a_power_of_time() -> None:
+    plain = cells()
+    weight = plain.module[1].weight
+    plainly = stored(ConductanceDrift(2000.0, exponent=0.06), plain)
+    torch.testing.assert_close(plainly, weight * 100**-0.06, atol=1e-6, rtol=1e-5)
+    spread = stored(ConductanceDrift(2000.0, exponent=0.06, spread=0.01), plain)
+    there = weight.abs() > 0.01
+    nu = -torch.log(spread[there] / weight[there]).double() / torch.log(torch.tensor(100.0)).item()
+    assert nu.mean().item() == pytest.approx(0.06, abs=1e-4)
+    assert nu.std().item() == pytest.approx(0.01, rel=0.01)
+    wide = stored(ConductanceDrift(2000.0, exponent=0.0, spread=0.1), plain)
+    assert (wide.abs() <= weight.abs() + 1e-6).all(), "no cell grows"
+
+
+@pytest.mark.parametrize("defense", STATIC, ids=str)
+def test_in_training_every_pass_is_another_device(defense: Any) -> None:
+    net, x = every_kind(), floats(4)
+    effect = defense.training_effect(PRODUCTS, 0.0)
+
+    def logits(stream: int) -> Tensor:
+        with torch.no_grad(), device(net.module, [effect], SeedStream(stream)):
+            return net.logits(x, noise=NOISE)
+
+    assert torch.equal(logits(1), logits(1))
+    assert not torch.equal(logits(1), logits(2))
