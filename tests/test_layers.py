@@ -153,7 +153,7 @@ def _global_randomness(text: str) -> list[str]:
 
 
 RESTORED = {
-    "robustnoise.harness.bench": {"np.random.set_state"},  # puts back what a third party's attack has moved
+    "robustnoise.harness.isolation": {"np.random.set_state"},  # puts back what a third party's attack has moved
     "robustnoise.testing.common": {"random", "random.seed", "np.random.seed", "np.random.set_state",
                                       "torch.set_rng_state"},  # moves the state to see whether a plugin reads it
 }  # fmt: skip

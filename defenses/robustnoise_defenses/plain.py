@@ -12,6 +12,7 @@ from pydantic import Field
 
 from robustnoise.api import (
     BadData,
+    BadParameter,
     Classifier,
     Context,
     Defense,
@@ -58,6 +59,12 @@ class Pretrained(Defense):
 
     def train(self, model: Classifier, ctx: Context, stages: Sequence[Defense]) -> Classifier:
         """The stored classifier, if it takes the same images and classes as `model`."""
+        others = [type(s).__name__ for s in stages if s is not self]
+        if others:
+            raise BadParameter(
+                f"pretrained trains nothing, so {', '.join(others)} would have no effect. Expected inference stages alone "
+                "behind it; put plain-training or another training in its place."
+            )
         self.check()
         loaded = load_classifier(self.path)
         if (loaded.input_shape, loaded.num_classes) != (tuple(model.input_shape), model.num_classes):

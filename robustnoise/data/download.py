@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from robustnoise.data._extras import require
 from robustnoise.errors import CorruptArtifact, DataUnavailable, StoreError
+from robustnoise.extras import require
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -9,10 +9,10 @@ from types import ModuleType
 
 import numpy as np
 
-from robustnoise.data._extras import require
 from robustnoise.data.dataset import Images, Pool
 from robustnoise.data.own import MAX_BYTES, pool_of
 from robustnoise.errors import BadData
+from robustnoise.extras import require
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MODES = {"L": 1, "RGB": 3}

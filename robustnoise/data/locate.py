@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from robustnoise.data._extras import require
+from robustnoise.extras import require
 
 DATA_VARIABLE = "ROBUSTNOISE_DATA"
 CACHE_VARIABLE = "ROBUSTNOISE_CACHE"

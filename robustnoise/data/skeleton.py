@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from robustnoise.data._extras import require
+from robustnoise.extras import require
 
 Mask = npt.NDArray[np.bool_]
 THRESHOLD = 128

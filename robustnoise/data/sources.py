@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from robustnoise.data import cifar, idx
-from robustnoise.data._extras import require
 from robustnoise.data.dataset import Images, Labels, Shape
 from robustnoise.data.source_kinds import NUM_CLASSES, CifarSource, IdxSource, PackageSource, Source
 from robustnoise.data.stroke_source import StrokeSource
+from robustnoise.extras import require
 
 
 def _read_digits() -> tuple[Images, Labels]:

@@ -15,6 +15,7 @@ from robustnoise.compose import split_stages
 from robustnoise.data import Split
 from robustnoise.errors import BadData
 from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.isolation import isolated_global_rng
 from robustnoise.harness.memory import Memory
 from robustnoise.harness.scoring import count_draws, label_images
 from robustnoise.models.classifier import TorchClassifier
@@ -205,7 +206,7 @@ class Bench:
             )
             if padded:
                 targets = Targets(*(pad(part) for part in targets))
-            with _isolated_global_rng():
+            with isolated_global_rng():
                 x = run(number, targets)
             if x.shape != targets.x.shape or not bool(torch.isfinite(x).all()):
                 raise BadData(
@@ -389,14 +390,3 @@ def _torch(classifier: Classifier, name: str) -> TorchClassifier:
     if not isinstance(classifier, TorchClassifier):
         raise BadData(f"{name}: training must end in a TorchClassifier, got {type(classifier).__name__}.")
     return classifier
-
-
-@contextmanager
-def _isolated_global_rng() -> Iterator[None]:
-    """Put the global generators back after third-party code, which may reseed them."""
-    numpy_state = np.random.get_state()  # noqa: NPY002 - saved and put back, never drawn from
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)  # noqa: NPY002

@@ -20,7 +20,7 @@ from robustnoise.protocols import Answer, Classifier, Context
 from robustnoise.seeds import SeedStream
 from robustnoise.threat import Access, Linf
 from robustnoise_attacks import PGD
-from robustnoise_defenses import FastTraining, GaussianInputNoise, LayerNoise, Pretrained, Vote
+from robustnoise_defenses import FastTraining, GaussianInputNoise, LayerNoise, NoiseTraining, Pretrained, Vote
 from robustnoise_defenses.voting import majority
 
 SHAPE = (1, 8, 8)
@@ -244,6 +244,14 @@ def test_the_vote_of_a_coin_is_binomial(p: float, passes: int) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------- pretrained
+
+
+def test_pretrained_weights_take_part_in_no_training(model: TorchClassifier, tmp_path) -> None:
+    path = tmp_path / "net.safetensors"
+    save_classifier(model, path)
+    stack = Pretrained(str(path)) | NoiseTraining()
+    with pytest.raises(BadParameter, match="trains nothing, so NoiseTraining would have no effect"):
+        stack.apply(model, Context())
 
 
 def test_pretrained_weights_are_known_by_their_hash(model: TorchClassifier, tmp_path) -> None:

@@ -104,9 +104,7 @@ class InsideDefense(Defense):
                 found.append(measure(modular.module, ctx.need_train(who)))
             return found[0]
 
-        below = modular.defenses if isinstance(modular, Inside) else ()
-        turn = sum(type(d) is type(self) for d in below)
-        return Inside(modular, self, self.effect(names, signals, turn))
+        return Inside(modular, self, self.effect(names, signals, _how_many(type(self), modular)))
 
 
 class Inside(LayerWrapper):
@@ -123,12 +121,21 @@ class Inside(LayerWrapper):
         below = inner if isinstance(inner, Inside) else None
         self.root: Modular = below.root if below else inner
         self.effects: tuple[Effect, ...] = (*(below.effects if below else ()), effect)
-        self.defenses: tuple[InsideDefense, ...] = (*(below.defenses if below else ()), defense)
+        self.defense = defense
 
     def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
         """See `robustnoise.protocols.Differentiable.logits`."""
         with device(self.module, self.effects, noise.child("effect")):
             return self.root.logits(x, noise=noise.child("inner"))
+
+
+def _how_many(kind: type[InsideDefense], model: object) -> int:
+    """The defenses of this kind in the stack that ends in `model`, also behind wrappers of another sort."""
+    count = 0
+    while model is not None:
+        count += isinstance(model, Inside) and type(model.defense) is kind
+        model = getattr(model, "inner", None)
+    return count
 
 
 @contextmanager

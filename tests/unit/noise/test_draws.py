@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,6 +22,11 @@ from robustnoise_defenses.noise.inside import device
 from robustnoise_defenses.noise.layers import ON_OUTPUT
 from tests.unit.noise.nets import CTX, NOISE, PRODUCTS, Probe, classifier, every_kind, floats
 
+GOLDEN = {
+    "small": [-0.722226, 0.944064, 0.214343, -1.188335],
+    "second chunk": [1.853971, 0.581225, -0.619913, -0.724076],
+    "second turn": [0.996439, 0.714816],
+}
 N = 4 * CHUNK + 1234
 SAMPLE = normals(N, NOISE.child("sample")).double().numpy()
 
@@ -99,8 +105,19 @@ def test_a_forked_process_draws_too() -> None:
     normals(2 * CHUNK, NOISE)
     child = os.fork()
     if child == 0:
+        signal.alarm(20)
         os._exit(0 if normals(2 * CHUNK, NOISE).numel() else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_draw_is_what_it_was() -> None:
+    """Whoever changes this changes every measured number of every noisy victim."""
+    stream = SeedStream(3, ("golden",))
+    assert normals(4, stream).tolist() == pytest.approx(GOLDEN["small"], abs=1e-6)
+    assert normals(CHUNK + 4, stream)[-4:].tolist() == pytest.approx(GOLDEN["second chunk"], abs=1e-6)
+    draws = Draws(stream)
+    draws.normal_like("fc", torch.zeros(2))
+    assert draws.normal_like("fc", torch.zeros(2)).tolist() == pytest.approx(GOLDEN["second turn"], abs=1e-6)
 
 
 def test_blocks_draw_for_themselves() -> None:
