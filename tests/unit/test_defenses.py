@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustnoise.compose import Defense, Identity
 from robustnoise.data import Split
-from robustnoise.errors import BadData, MissingCapability
+from robustnoise.errors import BadData, BadParameter, MissingCapability
 from robustnoise.models import create, save_classifier
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.oracle import CountingOracle
