@@ -36,7 +36,7 @@ IMAGES = 128
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="timings of each; their median counts (default 7)")
+    parser.add_argument("--rounds", type=int, default=3, help="timings of each; their median counts (default 3)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's threads")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -62,8 +62,8 @@ class Pretrained(Defense):
         others = [type(s).__name__ for s in stages if s is not self]
         if others:
             raise BadParameter(
-                f"pretrained trains nothing, so {', '.join(others)} would have no effect. Expected inference stages alone "
-                "behind it; put plain-training or another training in its place."
+                f"pretrained trains nothing, so {', '.join(others)} would have no effect. Expected inference stages "
+                "alone behind it; put plain-training or another training in its place."
             )
         self.check()
         loaded = load_classifier(self.path)
