@@ -14,8 +14,12 @@ from robustnoise.board import board_from
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_quickstart_board_is_verified_and_ranked() -> None:
-    board = rn.Leaderboard(ROOT / "leaderboards" / "quickstart")
+BOARDS = sorted(path.parent.name for path in ROOT.glob("leaderboards/*/board.toml"))
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_every_board_is_verified_and_ranked(name: str) -> None:
+    board = rn.Leaderboard(ROOT / "leaderboards" / name)
     assert board.verify() == []
     assert all(board.ranked(row) for row in board.rows())
 
