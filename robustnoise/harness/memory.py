@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
+import torch
 from torch import Tensor
 
 from robustnoise.models.classifier import Wrapper
@@ -16,6 +17,9 @@ from robustnoise.seeds import SeedStream
 
 LIMIT = 512 * 2**20
 """Bytes of answers; beyond it all are forgotten."""
+SLAB = 16 * 2**20
+"""Bytes of a block of memory that answers are copied to. Left where they were made, the small answers would lie between
+the large activations and keep gigabytes of freed memory from being used again."""
 
 
 class Memory:
@@ -24,6 +28,7 @@ class Memory:
     def __init__(self) -> None:
         self._answers: dict[tuple[object, ...], Answer] = {}
         self._bytes = 0
+        self._slab, self._used = torch.empty(0, dtype=torch.uint8), 0
 
     def attach(self, classifier: Classifier) -> None:
         """Let a classifier that only makes something of another's random answers ask for each of them once."""
@@ -44,9 +49,18 @@ class Memory:
             if self._bytes + size > LIMIT:
                 self._answers.clear()
                 self._bytes = 0
-            self._answers[key] = answer
+            self._answers[key] = Answer(*(None if part is None else self._kept(part) for part in answer))  # type: ignore[arg-type]
             self._bytes += size
         return self._answers[key]
+
+    def _kept(self, part: Tensor) -> Tensor:
+        """A copy of `part` in the slab."""
+        if self._used + part.nbytes > len(self._slab):
+            with torch.inference_mode(False):
+                self._slab, self._used = torch.empty(max(SLAB, part.nbytes), dtype=torch.uint8), 0
+        place = self._slab[self._used : self._used + part.nbytes].view(part.dtype).view(part.shape)
+        self._used += -(-part.nbytes // 8) * 8  # the next part is aligned whatever its type
+        return place.copy_(part)
 
 
 class _Remembered:
