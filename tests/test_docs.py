@@ -6,6 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import robustnoise as rn
@@ -48,6 +49,48 @@ def test_noise_costs_a_little_under_the_shared_attacks_as_the_readme_says() -> N
     assert said is not None
     assert (noisy.delta_high < 0).sum() == ["one", "two", "three", "four"].index(said[1]) + 1
     assert (noisy.delta_low > 0).sum() == 0
+
+
+NOISY = {"analog-mnist": "MNIST images", "analog-strokes": "MNIST strokes (LSTM)", "analog-cifar10": "CIFAR-10"}
+
+
+def noisy_table() -> str:
+    """The table of the README about noisy hardware, from the rows."""
+    head = (
+        "noise at 0 dB in every product", "plain net, one pass", "published", "trained with it, one pass", "with a vote",
+        "published", "adaptive vote (mean passes)",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", f"| {' | '.join(['---'] * len(head))} |"]
+    for name, what in NOISY.items():
+        if name not in BOARDS:
+            continue
+        board = rn.Leaderboard(ROOT / "leaderboards" / name)
+        rows = board.to_frame().set_index("victim")
+        published = {p.victim: p.accuracy for p in board.board.published}
+
+        def ours(victim: str, rows: pd.DataFrame = rows) -> str:
+            row = rows.loc[victim]
+            return f"{100 * row.clean:.2f} [{100 * row.clean_low:.2f}, {100 * row.clean_high:.2f}]"
+
+        def theirs(victim: str, published: dict[str, float] = published) -> str:
+            return f"{100 * published[victim]:.1f}"
+
+        vote, adaptive = "trained-0db-vote", "trained-0db-adaptive"
+        cells = [
+            what,
+            ours("plain-0db"),
+            theirs("plain-0db"),
+            ours("trained-0db"),
+            f"{ours(vote)} ({rows.loc[vote].passes:.0f})",
+            theirs(vote),
+            f"{ours(adaptive)} ({rows.loc[adaptive].passes:.1f})",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def test_the_readme_shows_the_noisy_boards_as_they_are() -> None:
+    assert noisy_table() in (ROOT / "README.md").read_text()
 
 
 def test_the_boards_of_the_docs_load() -> None:
