@@ -222,9 +222,7 @@ def fit(
         need_bfloat16(device)
     module = copy.deepcopy(classifier.module).to(device).requires_grad_(True).train()
     module = module.to(memory_format=memory_layout(module))
-    optimizer = torch.optim.AdamW(
-        module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
-    )
+    optimizer = torch.optim.AdamW(module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
     fingerprint = digest_of([classifier.digest, repr(schedule), [repr(h) for h in hooks], seeds.seed(), len(images)])
     start = _resume(ctx.checkpoint, fingerprint, module, optimizer) if ctx.checkpoint else 0
     run = _Run(module, classifier, optimizer, images, labels, schedule, seeds, hooks)
