@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -35,7 +36,21 @@ def classifier_bytes(classifier: TorchClassifier) -> bytes:
         "num_classes": classifier.num_classes,
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in classifier.module.state_dict().items()}
-    return save(tensors, metadata={"format": FORMAT, "classifier": json.dumps(header, sort_keys=True)})
+    return _ordered(save(tensors, metadata={"format": FORMAT, "classifier": json.dumps(header, sort_keys=True)}))
+
+
+def _ordered(content: bytes) -> bytes:
+    """`content` with its header in the order of the names: safetensors writes metadata in a random one."""
+    header, data = _parts(content)
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the data that follow are aligned
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def _parts(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header of a safetensors file, which is 8 bytes of length and that much JSON, and what follows."""
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
 
 
 def save_classifier(classifier: TorchClassifier, path: str | Path) -> None:
@@ -67,9 +82,7 @@ def classifier_from_bytes(content: bytes) -> TorchClassifier:
     """
     try:
         tensors = load(content)
-        # safetensors gives metadata for files alone; the header is 8 bytes of length and that much JSON.
-        (length,) = struct.unpack("<Q", content[:8])
-        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        metadata = _parts(content)[0].get("__metadata__", {})  # safetensors gives it for files on disk alone
         if metadata.get("format") != FORMAT:
             raise BadData(f"format {metadata.get('format')!r}; expected {FORMAT!r}, as save_classifier writes it.")
         header = json.loads(metadata["classifier"])

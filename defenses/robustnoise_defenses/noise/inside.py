@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from robustnoise.api import (
@@ -26,6 +27,9 @@ from robustnoise.api import (
 from robustnoise_defenses.noise.draws import Draws
 from robustnoise_defenses.noise.measure import INPUT, LOGITS, Signals, measure
 from robustnoise_defenses.noise.products import Op, channel_axis, product_names, replaced, running
+
+Layers = Annotated[str, Field(description="shell patterns of product names, ! takes away: '*, !head'")]
+"""The field by which a defense of this kind chooses products; see `products.select`."""
 
 
 class Effect:

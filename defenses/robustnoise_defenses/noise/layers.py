@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustnoise.api import BadParameter, DefenseTraits, Number, SeedStream, Stage
 from robustnoise_defenses.noise.draws import Draws, Once, normals
-from robustnoise_defenses.noise.inside import Effect, InsideDefense
+from robustnoise_defenses.noise.inside import Effect, InsideDefense, Layers
 from robustnoise_defenses.noise.measure import INPUT, LOGITS, Signal, Signals
 from robustnoise_defenses.noise.power import TINY, Statistic, add_relative, add_scaled, signal_power
 from robustnoise_defenses.noise.products import Op, select, square_norms, squared
@@ -60,7 +60,7 @@ class LayerNoise(InsideDefense):
     power: Annotated[Power, Field(description="how the signal power is estimated")] = "calibrated"
     statistic: Annotated[Statistic, Field(description="E[t^2] or the variance of t")] = "second_moment"
     mode: Annotated[Mode, Field(description="added to the signal, in proportion to it, or both")] = "additive"
-    layers: Annotated[str, Field(description="shell patterns of product names, ! takes away: '*, !head'")] = "*"
+    layers: Layers = "*"
 
     def check(self) -> None:
         """Refuse combinations that mean nothing."""

@@ -1,10 +1,10 @@
-"""What happens to weights that are stored as conductances: drift and stuck cells."""
+"""Weights as a device holds them: what happens to them once, in storage. Drift and stuck cells."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -12,10 +12,9 @@ from torch import Tensor
 
 from robustnoise.api import DefenseTraits, Number, SeedStream, Stage
 from robustnoise_defenses.noise.draws import Draws, Once, normals
-from robustnoise_defenses.noise.inside import Effect, InsideDefense
+from robustnoise_defenses.noise.inside import Effect, InsideDefense, Layers
 from robustnoise_defenses.noise.measure import Signals
 from robustnoise_defenses.noise.products import select
-from robustnoise_defenses.noise.quantise import Layers
 
 DRIFTED, STUCK = 40, 45
 """Places among the effects of a device: cells are programmed, drift, and some are stuck whatever was programmed."""
@@ -23,8 +22,32 @@ DRIFTED, STUCK = 40, 45
 Device = Annotated[int, Field(ge=0, description="which device")]
 
 
+class InMemory(InsideDefense):
+    """Base of the defenses that change weights in storage: a subclass says when, how, and from which stream."""
+
+    layers: str
+    place: ClassVar[int]
+    """See `Effect.order`."""
+
+    def stream(self, turn: int) -> SeedStream:
+        """Of what is drawn for the device; see `InsideDefense.effect` for `turn`."""
+        raise NotImplementedError
+
+    def stored(self, weight: Tensor, stream: SeedStream) -> Tensor:
+        """What becomes of `weight`."""
+        raise NotImplementedError
+
+    def effect(self, names: list[str], signals: Callable[[], Signals], turn: int) -> Effect:
+        """See `InsideDefense.effect`."""
+        return _Stored(self, names, self.stream(turn))
+
+    def training_effect(self, names: list[str], extra_db: float) -> Effect:
+        """See `InsideDefense.training_effect`; every step is another device."""
+        return _Stored(self, names, None)
+
+
 @dataclass(frozen=True)
-class ConductanceDrift(InsideDefense):
+class ConductanceDrift(InMemory):
     """Weights decay with the time since they were programmed: ``w(t) = w (t / reference_seconds) ** -nu``.
 
     Each cell has an exponent of its own, Gaussian around `exponent` with standard deviation `spread`, cut off at 0.
@@ -33,6 +56,7 @@ class ConductanceDrift(InsideDefense):
 
     reference = "power law as in aihwkit's PCMLikeNoiseModel (Nandakumar et al., ICECS 2019), nu alike at all weights"
     traits = DefenseTraits(Stage.INFERENCE, off={"seconds": 0.0})
+    place = DRIFTED
 
     seconds: Annotated[Number, Field(ge=0, description="time since programming, s; 0 switches it off")] = 3600.0
     exponent: Annotated[Number, Field(ge=0, le=1, description="mean drift exponent nu")] = 0.05
@@ -45,26 +69,23 @@ class ConductanceDrift(InsideDefense):
         """Up to the reference time."""
         return self.seconds <= self.reference_seconds or (self.exponent == 0 and self.spread == 0)
 
-    def effect(self, names: list[str], signals: Callable[[], Signals], turn: int) -> Effect:
-        """See `InsideDefense.effect`."""
-        stream = SeedStream(self.device_seed, ("device", "drift", turn))
-        return _Stored(select(names, self.layers, type(self).__name__), DRIFTED, self._drifted, stream)
+    def stream(self, turn: int) -> SeedStream:
+        """See `InMemory.stream`."""
+        return SeedStream(self.device_seed, ("device", "drift", turn))
 
-    def training_effect(self, names: list[str], extra_db: float) -> Effect:
-        """See `InsideDefense.training_effect`; every step is another device."""
-        return _Stored(select(names, self.layers, type(self).__name__), DRIFTED, self._drifted, None)
-
-    def _drifted(self, weight: Tensor, stream: SeedStream) -> Tensor:
+    def stored(self, weight: Tensor, stream: SeedStream) -> Tensor:
+        """See `InMemory.stored`."""
         nu = self.exponent + self.spread * normals(weight.numel(), stream).view(weight.shape)
         decay = (self.seconds / self.reference_seconds) ** -nu.clamp_min(0)
         return weight * decay.to(weight.device, weight.dtype)
 
 
 @dataclass(frozen=True)
-class StuckCells(InsideDefense):
+class StuckCells(InMemory):
     """A share of the cells can't be programmed: their weights are 0, or plus or minus the product's largest weight."""
 
     traits = DefenseTraits(Stage.INFERENCE, off={"share": 0.0})
+    place = STUCK
 
     share: Annotated[Number, Field(ge=0, le=1, description="share of the cells that are stuck")] = 0.01
     at: Annotated[Literal["zero", "peak"], Field(description="where a stuck cell stays")] = "zero"
@@ -75,16 +96,12 @@ class StuckCells(InsideDefense):
         """At a share of 0."""
         return self.share == 0
 
-    def effect(self, names: list[str], signals: Callable[[], Signals], turn: int) -> Effect:
-        """See `InsideDefense.effect`."""
-        stream = SeedStream(self.device_seed, ("device", "stuck", turn))
-        return _Stored(select(names, self.layers, type(self).__name__), STUCK, self._stuck, stream)
+    def stream(self, turn: int) -> SeedStream:
+        """See `InMemory.stream`."""
+        return SeedStream(self.device_seed, ("device", "stuck", turn))
 
-    def training_effect(self, names: list[str], extra_db: float) -> Effect:
-        """See `InsideDefense.training_effect`; every step is another device."""
-        return _Stored(select(names, self.layers, type(self).__name__), STUCK, self._stuck, None)
-
-    def _stuck(self, weight: Tensor, stream: SeedStream) -> Tensor:
+    def stored(self, weight: Tensor, stream: SeedStream) -> Tensor:
+        """See `InMemory.stored`."""
         draw = torch.rand(weight.shape, generator=stream.generator("which")).to(weight.device)
         value = torch.zeros_like(weight)
         if self.at == "peak":
@@ -94,21 +111,15 @@ class StuckCells(InsideDefense):
 
 
 class _Stored(Effect):
-    """Weights after `change`, drawn once for a device, or once a pass without one."""
+    """Weights as stored, made once for a device, or at every product without one."""
 
-    def __init__(
-        self,
-        places: list[str],
-        order: int,
-        change: Callable[[Tensor, SeedStream], Tensor],
-        device: SeedStream | None,
-    ) -> None:
-        super().__init__(places)
-        self.order, self.change, self.device = order, change, device
+    def __init__(self, defense: InMemory, names: list[str], device: SeedStream | None) -> None:
+        super().__init__(select(names, defense.layers, type(defense).__name__))
+        self.order, self.defense, self.device = defense.place, defense, device
         self._once = Once()
 
     def on_weight(self, name: str, weight: Tensor, draws: Draws) -> Tensor:
         if self.device is None:
-            return self.change(weight, draws.stream.child(name))
+            return self.defense.stored(weight, draws.stream.child(name))
         stream = self.device.child(name)
-        return self._once.get(name, weight.device, make=lambda: self.change(weight, stream))
+        return self._once.get(name, weight.device, make=lambda: self.defense.stored(weight, stream))

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from robustnoise.api import BadParameter, DefenseTraits, Number, Stage
+from robustnoise.api import BadParameter, DefenseTraits, Number, SeedStream, Stage
 from robustnoise_defenses.noise.draws import Draws
-from robustnoise_defenses.noise.inside import Effect, InsideDefense
+from robustnoise_defenses.noise.inside import Effect, InsideDefense, Layers
 from robustnoise_defenses.noise.measure import Signals
+from robustnoise_defenses.noise.memory import InMemory
 from robustnoise_defenses.noise.products import Op, select
 
-DIGITAL_TO_ANALOG, STORED, ANALOG_TO_DIGITAL = 0, 20, 90
+DIGITAL_TO_ANALOG, IN_CELLS, ANALOG_TO_DIGITAL = 0, 20, 90
 """Places among the effects of a device."""
 
 Bits = Annotated[int, Field(ge=0, le=24, description="resolution; 0 switches it off")]
-Layers = Annotated[str, Field(description="shell patterns of product names, ! takes away: '*, !head'")]
 FullScale = Annotated[
     Number, Field(gt=0, le=1000, description="largest value, as a multiple of the largest on training images")
 ]
@@ -58,70 +58,64 @@ class _Quantiser(InsideDefense):
 
 
 @dataclass(frozen=True)
-class DAC(_Quantiser):
+class _Conversion(_Quantiser):
+    at_input: ClassVar[bool]
+
+    full_scale: FullScale = 1.0
+
+    def effect(self, names: list[str], signals: Callable[[], Signals], turn: int) -> Effect:
+        """See `InsideDefense.effect`."""
+        who = type(self).__name__
+        places = select(names, self.layers, who)
+        find = signals().input if self.at_input else signals().output
+        return _Converter(self, places, {name: find(name, who).peak * self.full_scale for name in places})
+
+    def training_effect(self, names: list[str], extra_db: float) -> Effect:
+        """See `InsideDefense.training_effect`."""
+        return _Converter(self, select(names, self.layers, type(self).__name__), None)
+
+
+@dataclass(frozen=True)
+class DAC(_Conversion):
     """Every product's input goes through a digital-to-analog converter of `bits` bits.
 
     Full scale: the largest magnitude of the product's input on up to 1,024 training images with noise off, times
     `full_scale`; while training, of the batch.
     """
 
-    full_scale: FullScale = 1.0
-
-    def effect(self, names: list[str], signals: Callable[[], Signals], turn: int) -> Effect:
-        """See `InsideDefense.effect`."""
-        places = select(names, self.layers, type(self).__name__)
-        return _Converter(
-            self, places, {n: signals().input(n, type(self).__name__).peak * self.full_scale for n in places}
-        )
-
-    def training_effect(self, names: list[str], extra_db: float) -> Effect:
-        """See `InsideDefense.training_effect`."""
-        return _Converter(self, select(names, self.layers, type(self).__name__), None)
+    at_input = True
 
 
 @dataclass(frozen=True)
-class ADC(_Quantiser):
+class ADC(_Conversion):
     """Every product's output goes through an analog-to-digital converter of `bits` bits, after all noise.
 
     Full scale: as for `dac`, of the product's output with noise off. Strong noise needs a `full_scale` above 1.
     """
 
-    full_scale: FullScale = 1.0
-
-    def effect(self, names: list[str], signals: Callable[[], Signals], turn: int) -> Effect:
-        """See `InsideDefense.effect`."""
-        places = select(names, self.layers, type(self).__name__)
-        return _Converter(
-            self, places, {n: signals().output(n, type(self).__name__).peak * self.full_scale for n in places}
-        )
-
-    def training_effect(self, names: list[str], extra_db: float) -> Effect:
-        """See `InsideDefense.training_effect`."""
-        return _Converter(self, select(names, self.layers, type(self).__name__), None)
+    at_input = False
 
 
 @dataclass(frozen=True)
-class WeightQuantiser(_Quantiser):
+class WeightQuantiser(_Quantiser, InMemory):
     """Weights are stored in cells of `bits` bits; full scale is the largest magnitude of a product's weights."""
 
-    def effect(self, names: list[str], signals: Callable[[], Signals], turn: int) -> Effect:
-        """See `InsideDefense.effect`."""
-        return _StoredBits(select(names, self.layers, type(self).__name__), self.bits)
+    place = IN_CELLS
 
-    def training_effect(self, names: list[str], extra_db: float) -> Effect:
-        """See `InsideDefense.training_effect`."""
-        return self.effect(names, _no_signals, 0)
+    def stream(self, turn: int) -> SeedStream:
+        """See `InMemory.stream`; rounding draws nothing."""
+        return SeedStream(0)
 
-
-def _no_signals() -> Signals:
-    raise AssertionError("weights need no images")
+    def stored(self, weight: Tensor, stream: SeedStream) -> Tensor:
+        """See `InMemory.stored`."""
+        return quantised(weight, weight.detach().abs().max(), self.bits)
 
 
 class _Converter(Effect):
-    def __init__(self, defense: DAC | ADC, places: list[str], peaks: dict[str, float] | None) -> None:
+    def __init__(self, defense: _Conversion, places: list[str], peaks: dict[str, float] | None) -> None:
         super().__init__(places)
         self.bits, self.full_scale, self.peaks = defense.bits, defense.full_scale, peaks
-        self.at_input = isinstance(defense, DAC)
+        self.at_input = defense.at_input
         self.order = DIGITAL_TO_ANALOG if self.at_input else ANALOG_TO_DIGITAL
 
     @property
@@ -141,14 +135,3 @@ class _Converter(Effect):
             return quantised(t, self.peaks[name], self.bits)
         real = t.detach() if counted is None else t.detach()[counted]
         return quantised(t, real.abs().amax() * self.full_scale if real.numel() else 0.0, self.bits)
-
-
-class _StoredBits(Effect):
-    order = STORED
-
-    def __init__(self, places: list[str], bits: int) -> None:
-        super().__init__(places)
-        self.bits = bits
-
-    def on_weight(self, name: str, weight: Tensor, draws: Draws) -> Tensor:
-        return quantised(weight, weight.detach().abs().max(), self.bits)
