@@ -163,11 +163,3 @@ class _Mean:
             return Answer(labels, mean.float())
         scores = torch.where(voted[:, None], mean.softmax(1), 0.0)
         return Answer(labels, scores.float(), mean.float())
-
-
-def majority(labels: Tensor, num_classes: int) -> Answer:
-    """The majority of (passes, n) int64 labels, -1 for an abstention; ties to the label that came first."""
-    ballot = Ballot(num_classes, len(labels))
-    for row in labels:
-        ballot.add(Answer(row))
-    return ballot.answer()

@@ -72,8 +72,8 @@ class RowwiseLSTM(nn.LSTM):
     """An LSTM whose outputs for one packed sequence are the same to the last bit whatever its neighbours are.
 
     torch multiplies fewer and fewer rows of a packed batch as sequences end, and the number of rows decides the last
-    bit of a sum. Here each sequence runs to the full length instead, and what comes after its end is left out. On a CPU
-    that takes as long in training, and up to twice as long in inference.
+    bit of a sum. Here each sequence runs to the full length instead, and what comes after its end is left out,
+    which costs the steps of the padding.
 
     Args:
         features: of a row.

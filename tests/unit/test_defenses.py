@@ -21,7 +21,7 @@ from robustnoise.seeds import SeedStream
 from robustnoise.threat import Access, Linf
 from robustnoise_attacks import PGD
 from robustnoise_defenses import FastTraining, GaussianInputNoise, LayerNoise, NoiseTraining, Pretrained, Vote
-from robustnoise_defenses.voting import majority
+from robustnoise_defenses.voting import Ballot
 
 SHAPE = (1, 8, 8)
 NOISE = SeedStream(0, ("victim",))
@@ -212,7 +212,10 @@ def test_gaussian_noise_has_the_stated_moments() -> None:
     ],
 )
 def test_majority_by_hand(votes: list[int], winner: int) -> None:
-    answer = majority(torch.tensor(votes)[:, None], 3)
+    ballot = Ballot(3, len(votes))
+    for vote in votes:
+        ballot.add(Answer(torch.tensor([vote])))
+    answer = ballot.answer()
     assert answer.labels.tolist() == [winner]
     cast = [v for v in votes if v >= 0]
     assert answer.scores is not None
