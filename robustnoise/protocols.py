@@ -145,6 +145,8 @@ class Context:
         checkpoint: a file that a training resumes from and writes to; None trains in one go.
         progress: where training reports.
         device: ``"cpu"``, ``"cuda"``, ...
+        shared: what was found out about a network or its data, under a name and the digests that it follows from; the
+            harness hands one on to all victims, so that each is found out once.
     """
 
     train: Split | None = None
@@ -152,6 +154,7 @@ class Context:
     checkpoint: Path | None = None
     progress: Progress = field(default_factory=Silent)
     device: str = "cpu"
+    shared: dict[tuple[str, ...], object] = field(default_factory=dict)
 
     @property
     def seeds(self) -> SeedStream:

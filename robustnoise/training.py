@@ -72,13 +72,16 @@ class ForwardHook(Protocol):
         """Whether it acts while the input hooks run too."""
         ...
 
-    def during_forward(self, module: nn.Module, progress: float, seeds: SeedStream) -> AbstractContextManager[object]:
+    def during_forward(
+        self, module: nn.Module, progress: float, seeds: SeedStream, *, crafting: bool
+    ) -> AbstractContextManager[object]:
         """Entered around the forward pass of a step; leaves the module as it was.
 
         Args:
             module: the network in training.
             progress: the share of the training that is done, 0 to 1.
-            seeds: the stream of this hook and step.
+            seeds: the stream of this hook and step, the same while crafting and for the loss.
+            crafting: it is entered around the input hooks.
         """
         ...
 
@@ -281,7 +284,7 @@ class _Run:
             mirrored = torch.rand(len(x), generator=seeds.generator("flip")) < 0.5
             x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
         x = x.to(self.device, memory_format=self.layout)
-        with self.forward_hooks(progress, seeds.child("crafting"), crafting=True):
+        with self.forward_hooks(progress, seeds.child("forward"), crafting=True):
             for number, hook in enumerate(self.hooks):
                 if isinstance(hook, InputHook):
                     x = hook.on_inputs(self.source, x, y, progress, seeds.child("hook", number)).detach()
@@ -289,7 +292,7 @@ class _Run:
             # Half a step on, so that the first step moves and the last one still does.
             group["lr"] = self.schedule.rate(progress + 0.5 / (self.schedule.epochs * self.steps))
         self.optimizer.zero_grad(set_to_none=True)
-        with self.forward_hooks(progress, seeds.child("forward")), self.autocast():
+        with self.forward_hooks(progress, seeds.child("forward"), crafting=False), self.autocast():
             logits = self.module(x)
         loss = functional.cross_entropy(logits.float(), y, label_smoothing=self.schedule.smoothing)
         loss.backward()
@@ -297,11 +300,13 @@ class _Run:
         return loss.item()
 
     @contextmanager
-    def forward_hooks(self, progress: float, seeds: SeedStream, *, crafting: bool = False) -> Iterator[None]:
+    def forward_hooks(self, progress: float, seeds: SeedStream, *, crafting: bool) -> Iterator[None]:
         with ExitStack() as entered:
-            for number, hook in enumerate(self.hooks):
+            for number, hook in reversed(list(enumerate(self.hooks))):  # the first of the stack is the innermost
                 if isinstance(hook, ForwardHook) and (hook.while_crafting or not crafting):
-                    entered.enter_context(hook.during_forward(self.module, progress, seeds.child(number)))
+                    entered.enter_context(
+                        hook.during_forward(self.module, progress, seeds.child(number), crafting=crafting)
+                    )
             yield
 
     def autocast(self) -> AbstractContextManager[None]:

@@ -31,6 +31,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 WITHIN = [
     ("registry", "compose"),
     ("data", "store"),
+    ("models", "data"),
     ("models", "store"),
     ("oracle", "blocks"),
     ("training", "blocks"),

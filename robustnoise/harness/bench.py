@@ -67,6 +67,7 @@ class Bench:
         self.seeds = SeedStream(experiment.seed)
         self._classifiers: dict[str, Classifier] = {}
         self._memory = Memory()
+        self._shared: dict[tuple[str, ...], object] = {}
         self._trained: dict[str, TorchClassifier] = {}
 
     # ------------------------------------------------------------------------------------------------------ defend
@@ -105,7 +106,7 @@ class Bench:
             _, inference = split_stages(victim.defense)
             seeds = self.seeds.child("defend", "inference")
             with self._threads():
-                ctx = Context(self.experiment.dataset.train, seeds, device=self.experiment.device)
+                ctx = Context(self.experiment.dataset.train, seeds, device=self.experiment.device, shared=self._shared)
                 classifier = inference.apply(base, ctx)
             if not self.experiment.attacks:
                 self._memory.attach(classifier)  # under attack every question is another one

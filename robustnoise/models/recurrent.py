@@ -10,14 +10,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from robustnoise.data.strokes import OFFSET_LEVEL
 from robustnoise.errors import BadData
 from robustnoise.protocols import Model
+from robustnoise.threat import LEVELS
 
 COLUMNS = 4
 """dx, dy, end of stroke, end of digit."""
-LEVELS = 255
-OFFSET_LEVEL = 128
-"""The level, of 0 to 255, that stands for zero."""
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ def check_defense(defense: Defense) -> None:
     if defense.traits.off and defense.traits.stage is Stage.INFERENCE:
         _check_off(defense, model, data, x)
     _check_on_coin(defense, data, x)
+    if defense.traits.stage is Stage.INFERENCE:
+        _check_one_noise(defense, data, x)
 
 
 def _applied(defense: Defense, model: Classifier, data: Any, seed: int = 1) -> Classifier:
@@ -165,6 +167,17 @@ def _check_off(defense: Defense, model: Classifier, data: Any, x: Tensor) -> Non
     plain, answer = model.predict(x, noise=SeedStream(9)), _applied(off, model, data).predict(x, noise=SeedStream(9))
     given = ", ".join(f"{k}={v}" for k, v in defense.traits.off.items())
     need(defense, "off-is-identity", _same_answer(plain, answer), f"with {given} it still changes answers.")
+
+
+def _check_one_noise(defense: Defense, data: Any, x: Tensor) -> None:
+    """On a convolutional net, whose memory layout may decide where drawn numbers go."""
+    defended = _applied(defense, create("norm-cnn(width=2)", SHAPE, CLASSES), data)
+    answer = defended.predict(x, noise=SeedStream(9))
+    if not isinstance(defended, Differentiable) or answer.logits is None:
+        return
+    logits = defended.logits(x.clone().requires_grad_(True), noise=SeedStream(9)).detach()
+    same = torch.allclose(answer.logits, logits, atol=1e-4, rtol=1e-4)
+    need(defense, "one-noise", same, "logits() with gradients meets another noise of the same stream than predict().")
 
 
 def _check_on_coin(defense: Defense, data: Any, x: Tensor) -> None:

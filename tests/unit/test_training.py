@@ -232,7 +232,9 @@ class Doubling:
         self.while_crafting, self.entered, self.left = while_crafting, 0, 0
 
     @contextlib.contextmanager
-    def during_forward(self, module: nn.Module, progress: float, seeds: SeedStream) -> Iterator[None]:
+    def during_forward(
+        self, module: nn.Module, progress: float, seeds: SeedStream, *, crafting: bool
+    ) -> Iterator[None]:
         self.entered += 1
         handle = module.register_forward_hook(lambda _module, _inputs, out: 2 * out)
         yield

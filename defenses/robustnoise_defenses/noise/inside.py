@@ -6,6 +6,7 @@ the input, weights as they are stored, noise of reading them, noise on the outpu
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ from robustnoise.api import (
     SeedStream,
     require_modular,
 )
-from robustnoise_defenses.noise.draws import Draws
+from robustnoise_defenses.noise.draws import Draws, Once
 from robustnoise_defenses.noise.measure import INPUT, LOGITS, Signals, measure
 from robustnoise_defenses.noise.products import Op, channel_axis, product_names, replaced, running
 
@@ -41,6 +42,8 @@ class Effect:
 
     order = 0
     """Place among the effects of a device; equal ones act in the order of the stack."""
+    changes_weights = False
+    """Whether `on_weight` does anything."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = frozenset(names)
@@ -54,8 +57,8 @@ class Effect:
         """The input `a` (n, ...) of product `name`, with channels along `axis`."""
         return a
 
-    def on_weight(self, name: str, weight: Tensor, draws: Draws) -> Tensor:
-        """The weight of product `name`."""
+    def on_weight(self, name: str, weight: Tensor) -> Tensor:
+        """The weight of product `name` as it is stored, the same at every product."""
         return weight
 
     def on_output(
@@ -83,12 +86,13 @@ class InsideDefense(Defense):
         """
         raise NotImplementedError
 
-    def training_effect(self, names: list[str], extra_db: float) -> Effect:
+    def training_effect(self, names: list[str], extra_db: float, stream: SeedStream) -> Effect:
         """The effect in a step of training, where weights and signals still move.
 
         Args:
             names: the network's products.
             extra_db: by how much less noise there is than at inference, dB.
+            stream: of what is drawn once for a device; every step is another device.
         """
         raise NotImplementedError
 
@@ -101,12 +105,16 @@ class InsideDefense(Defense):
         names = product_names(modular.module)
         if not names:
             raise BadParameter(f"{who}: the network has no linear, convolutional, recurrent or attention layer.")
-        found: list[Signals] = []
+        root = modular.root if isinstance(modular, Inside) else modular
 
         def signals() -> Signals:
-            if not found:
-                found.append(measure(modular.module, ctx.need_train(who)))
-            return found[0]
+            train = ctx.need_train(who)
+            key = ("signals", root.digest, train.digest)
+            if key not in ctx.shared:
+                ctx.shared[key] = measure(modular.module, train)
+            found = ctx.shared[key]
+            assert isinstance(found, Signals)
+            return found
 
         return Inside(modular, self, self.effect(names, signals, _how_many(type(self), modular)))
 
@@ -126,10 +134,12 @@ class Inside(LayerWrapper):
         self.root: Modular = below.root if below else inner
         self.effects: tuple[Effect, ...] = (*(below.effects if below else ()), effect)
         self.defense = defense
+        # The stored weights belong to the whole device, so to the classifier that is asked, not to one of its effects.
+        self.stored = Once()
 
     def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
         """See `robustnoise.protocols.Differentiable.logits`."""
-        with device(self.module, self.effects, noise.child("effect")):
+        with device(self.module, self.effects, noise.child("effect"), self.stored):
             return self.root.logits(x, noise=noise.child("inner"))
 
 
@@ -143,23 +153,32 @@ def _how_many(kind: type[InsideDefense], model: object) -> int:
 
 
 @contextmanager
-def device(module: nn.Module, effects: Sequence[Effect], noise: SeedStream) -> Iterator[None]:
+def device(
+    module: nn.Module, effects: Sequence[Effect], noise: SeedStream, stored: Once | None = None
+) -> Iterator[None]:  # fmt: skip
     """Run `module` with `effects` in its products; one pass draws from `noise`.
 
     Where a device is active already, the two act as one, so that the physical order holds for all their effects.
+
+    Args:
+        module: the network.
+        effects: in the order of the stack.
+        noise: of all that is drawn afresh.
+        stored: keeps the weights of the device, where those of the network stay as they are; None, in training, makes
+            them once in every forward pass.
     """
     mine = [(effect, Draws(noise.child(number))) for number, effect in enumerate(effects)]
     outer = running(module)
     if isinstance(outer, _Device):
         around = outer.acting
-        # The classifier that is entered later is the earlier one of the stack.
+        # What is entered later is the earlier stage of the stack.
         outer.acting = _in_order([*mine, *around])
         try:
             yield
         finally:
             outer.acting = around
         return
-    whole = _Device(_in_order(mine))
+    whole = _Device(_in_order(mine), stored)
     with replaced(module, whole, whole.before, whole.after):
         yield
 
@@ -174,9 +193,10 @@ def _in_order(acting: _Acting) -> _Acting:
 class _Device:
     """The product of `device`, see `products.Product`."""
 
-    def __init__(self, acting: _Acting) -> None:
-        self.acting = acting
+    def __init__(self, acting: _Acting, stored: Once | None) -> None:
+        self.acting, self.stored = acting, stored
         self.rows = 0
+        self._this_pass: dict[str, Tensor] = {}
 
     def __call__(
         self, name: str, a: Tensor, weight: Tensor, bias: Tensor | None, op: Op, counted: Tensor | None = None
@@ -186,18 +206,31 @@ class _Device:
         acting = [pair for pair in self.acting if name in pair[0].names]
         for effect, draws in acting:
             a = effect.on_input(name, a, axis, counted, draws)
-        for effect, draws in acting:
-            weight = effect.on_weight(name, weight, draws)
+        weight = self._stored_weight(name, weight, [effect for effect, _ in acting if effect.changes_weights])
         out = op(a, weight, bias)
         for effect, draws in acting:
             out = effect.on_output(name, out, a, weight, op, axis, counted, draws)
         return out
 
+    def _stored_weight(self, name: str, weight: Tensor, effects: list[Effect]) -> Tensor:
+        def make() -> Tensor:
+            return functools.reduce(lambda w, effect: effect.on_weight(name, w), effects, weight)
+
+        if not effects:
+            return weight
+        if self.stored is not None:
+            return self.stored.get(name, weight.device, make=make)
+        if name not in self._this_pass:  # a recurrent layer asks at every step
+            self._this_pass[name] = make()
+        return self._this_pass[name]
+
     def before(self, x: Tensor) -> Tensor:
         self.rows = len(x)
+        self._this_pass = {}
         return self._at(INPUT, x, 1)
 
     def after(self, out: Tensor) -> Tensor:
+        self._this_pass = {}
         return self._at(LOGITS, out, -1)
 
     def _check_rows_first(self, name: str, a: Tensor, axis: int) -> None:

@@ -93,13 +93,14 @@ class LayerNoise(InsideDefense):
             who = type(self).__name__
             find = signals().input if self.site in ("input", "layer_input") else signals().output
             powers = {name: self._powers(find(name, who)) for name in places}
-        return Noise(self, places, self.snr_db, powers, self._device(turn))
+        return Noise(self, places, self.snr_db, powers, self._drawn_once(turn, None))
 
-    def training_effect(self, names: list[str], extra_db: float) -> Effect:
+    def training_effect(self, names: list[str], extra_db: float, stream: SeedStream) -> Effect:
         """See `InsideDefense.training_effect`; the powers are those of the batch, gradients through them included."""
-        return Noise(self, self._places(names), self.snr_db + extra_db, None, None)
+        return Noise(self, self._places(names), self.snr_db + extra_db, None, self._drawn_once(0, stream))
 
-    def _device(self, turn: int) -> SeedStream | None:
+    def _drawn_once(self, turn: int, step: SeedStream | None) -> SeedStream | None:
+        """The stream of the one draw of a device, in training that of the step; None draws afresh."""
         return None
 
     def _places(self, names: list[str]) -> list[str]:
@@ -124,8 +125,8 @@ class DeviceNoise(LayerNoise):
     site: Annotated[Site, Field(description="where the noise comes in")] = "weight"
     device_seed: Annotated[int, Field(ge=0, description="which device")] = 0
 
-    def _device(self, turn: int) -> SeedStream:
-        return SeedStream(self.device_seed, ("device", self.site, turn))
+    def _drawn_once(self, turn: int, step: SeedStream | None) -> SeedStream | None:
+        return step or SeedStream(self.device_seed, ("device", self.site, turn))
 
 
 class Noise(Effect):
@@ -149,9 +150,10 @@ class Noise(Effect):
     ) -> None:
         super().__init__(places)
         self.site, self.mode, self.power = defense.site, defense.mode, defense.power
-        self.statistic, self.static = defense.statistic, isinstance(defense, DeviceNoise)
+        self.statistic = defense.statistic
         self.ratio: float = 10 ** (-snr_db / 20)
         self.powers, self.device = powers, device
+        self.changes_weights = self.site == "weight" and device is not None
         self.order = {"layer_input": ON_INPUT, "input": ON_INPUT, "weight": ON_STORED_WEIGHT}.get(self.site, ON_OUTPUT)
         self._once = Once()
 
@@ -166,17 +168,13 @@ class Noise(Effect):
             return a
         return self._noisy(name, a, axis, counted, draws)
 
-    def on_weight(self, name: str, weight: Tensor, draws: Draws) -> Tensor:
+    def on_weight(self, name: str, weight: Tensor) -> Tensor:
         """The wrongly stored weights of a device."""
-        if self.site != "weight" or not self.static:
+        if not self.changes_weights or self.device is None:
             return weight
-        if self.device is None:
-            return self._wrong(name, weight, draws)
-        return self._once.get(name, weight.device, make=lambda: self._wrong(name, weight, draws))
-
-    def _wrong(self, name: str, weight: Tensor, draws: Draws) -> Tensor:
         sigma = self.ratio * (self._mixed(weight.square(), self._weight_power(weight)) + TINY).sqrt()
-        return torch.addcmul(weight, self._draw(name, weight, draws), sigma.to(weight.dtype))
+        draw = normals(weight.numel(), self.device.child(name)).view(weight.shape)
+        return torch.addcmul(weight, draw.to(weight.device, weight.dtype), sigma.to(weight.dtype))
 
     def on_output(
         self, name: str, out: Tensor, a: Tensor, weight: Tensor, op: Op, axis: int, counted: Tensor | None, draws: Draws
@@ -184,7 +182,7 @@ class Noise(Effect):
         """Noise on a product's output, and what noise of reading the weights adds up to there."""
         if self.site == "pre_activation":
             return self._noisy(name, out, axis, counted, draws)
-        if self.site != "weight" or self.static:
+        if self.site != "weight" or self.changes_weights:
             return out
         own = squared(op, a, weight) if self.mode != "additive" else out.new_zeros(())
         common = out.new_zeros(())
@@ -220,10 +218,13 @@ class Noise(Effect):
         return tuple(a for a in every if a != axis % t.dim()) if self.power == "channel" else every
 
     def _frozen(self, name: str, t: Tensor, axis: int) -> Tensor:
-        assert self.powers is not None
-        shape = [1] * t.dim()
-        shape[axis] = -1
-        return torch.tensor(self.powers[name], device=t.device).view(shape)
+        def make() -> Tensor:
+            assert self.powers is not None
+            shape = [1] * t.dim()
+            shape[axis] = -1
+            return torch.tensor(self.powers[name], device=t.device).view(shape)
+
+        return self._once.get("power", name, t.dim(), t.device, make=make)
 
     def _weight_power(self, weight: Tensor) -> Tensor:
         """(1,) or (units,) power of a weight matrix, shaped to multiply it."""
@@ -231,16 +232,13 @@ class Noise(Effect):
         return signal_power(weight, axes, self.statistic)
 
     def _draw(self, name: str, t: Tensor, draws: Draws) -> Tensor:
-        if not self.static:
-            return draws.normal_like(name, t)
-        shape = t.shape if self.site == "weight" else torch.Size([1, *t.shape[1:]])
-
-        def drawn(stream: SeedStream) -> Tensor:
-            return normals(shape.numel(), stream.child(name)).view(shape).to(t.device, t.dtype)
-
-        if self.device is None:  # in training a pass is a device
-            return drawn(draws.stream).expand_as(t).clone()
         device = self.device
-        if self.site == "weight":  # the wrong weights are kept, so their draw needn't be
-            return drawn(device)
-        return self._once.get(name, shape, t.device, t.dtype, make=lambda: drawn(device)).expand_as(t).clone()
+        if device is None:
+            return draws.normal_like(name, t)
+        shape = t.shape[1:]
+
+        def make() -> Tensor:
+            return normals(shape.numel(), device.child(name)).view(1, *shape).to(t.device, t.dtype)
+
+        # In the layout of t: where the sum is written into the draw, what follows must not meet another layout.
+        return torch.empty_like(t).copy_(self._once.get("draw", name, shape, t.device, t.dtype, make=make))

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from robustnoise.api import DefenseTraits, Number, SeedStream, Stage
-from robustnoise_defenses.noise.draws import Draws, Once, normals
+from robustnoise_defenses.noise.draws import normals
 from robustnoise_defenses.noise.inside import Effect, InsideDefense, Layers
 from robustnoise_defenses.noise.measure import Signals
 from robustnoise_defenses.noise.products import select
@@ -41,9 +41,9 @@ class InMemory(InsideDefense):
         """See `InsideDefense.effect`."""
         return _Stored(self, names, self.stream(turn))
 
-    def training_effect(self, names: list[str], extra_db: float) -> Effect:
-        """See `InsideDefense.training_effect`; every step is another device."""
-        return _Stored(self, names, None)
+    def training_effect(self, names: list[str], extra_db: float, stream: SeedStream) -> Effect:
+        """See `InsideDefense.training_effect`."""
+        return _Stored(self, names, stream)
 
 
 @dataclass(frozen=True)
@@ -111,15 +111,11 @@ class StuckCells(InMemory):
 
 
 class _Stored(Effect):
-    """Weights as stored, made once for a device, or at every product without one."""
+    changes_weights = True
 
-    def __init__(self, defense: InMemory, names: list[str], device: SeedStream | None) -> None:
+    def __init__(self, defense: InMemory, names: list[str], stream: SeedStream) -> None:
         super().__init__(select(names, defense.layers, type(defense).__name__))
-        self.order, self.defense, self.device = defense.place, defense, device
-        self._once = Once()
+        self.order, self.defense, self.stream = defense.place, defense, stream
 
-    def on_weight(self, name: str, weight: Tensor, draws: Draws) -> Tensor:
-        if self.device is None:
-            return self.defense.stored(weight, draws.stream.child(name))
-        stream = self.device.child(name)
-        return self._once.get(name, weight.device, make=lambda: self.defense.stored(weight, stream))
+    def on_weight(self, name: str, weight: Tensor) -> Tensor:
+        return self.defense.stored(weight, self.stream.child(name))

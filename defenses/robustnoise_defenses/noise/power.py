@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Statistic = Literal["second_moment", "variance"]
 
@@ -77,6 +78,7 @@ class _AddRelative(torch.autograd.Function):
         return torch.addcmul(t, draw, sigma.to(t.dtype))
 
     @staticmethod
+    @once_differentiable  # the gradient below isn't the graph's own
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (grad,) = grads
         t, draw, sigma = ctx.saved_tensors

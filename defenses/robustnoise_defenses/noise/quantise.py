@@ -70,7 +70,7 @@ class _Conversion(_Quantiser):
         find = signals().input if self.at_input else signals().output
         return _Converter(self, places, {name: find(name, who).peak * self.full_scale for name in places})
 
-    def training_effect(self, names: list[str], extra_db: float) -> Effect:
+    def training_effect(self, names: list[str], extra_db: float, stream: SeedStream) -> Effect:
         """See `InsideDefense.training_effect`."""
         return _Converter(self, select(names, self.layers, type(self).__name__), None)
 

@@ -48,14 +48,17 @@ class NoiseTraining(Defense):
                 "with |."
             )
 
-    def during_forward(self, module: nn.Module, progress: float, seeds: SeedStream) -> AbstractContextManager[object]:
-        """See `robustnoise.training.ForwardHook`."""
+    def during_forward(
+        self, module: nn.Module, progress: float, seeds: SeedStream, *, crafting: bool
+    ) -> AbstractContextManager[object]:
+        """See `robustnoise.training.ForwardHook`; adversary and loss of a step meet one ratio and one device."""
         draw = torch.rand((), generator=seeds.generator("snr")).item() if self.spread_db else 0.0
         rising = max(0.0, 1 - progress / self.ramp) if self.ramp else 0.0
         extra = self.spread_db * draw + self.ramp_db * rising
         names = product_names(module)
         stages = [s for s in self.noise.stages() if isinstance(s, InsideDefense) and not s.is_off()]
-        return device(module, [s.training_effect(names, extra) for s in stages], seeds.child("effect"))
+        effects = [s.training_effect(names, extra, seeds.child("device", i)) for i, s in enumerate(stages)]
+        return device(module, effects, seeds.child("crafting" if crafting else "effect"))
 
     def apply(self, model: Classifier, ctx: Context) -> Classifier:
         """Not alone.

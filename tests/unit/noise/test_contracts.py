@@ -15,7 +15,7 @@ CONFIGURATIONS = [
     LayerNoise(0, "logits", mode="multiplicative"),
     DeviceNoise(0, "pre_activation", "sample"),
     StuckCells(0.2, "peak"),
-    DAC(3, full_scale=0.5) | LayerNoise(0, layers="!1") | WeightQuantiser(3) | ADC(4),
+    DAC(3, full_scale=0.5) | LayerNoise(0, layers="!1*") | WeightQuantiser(3) | ADC(4),
     NoiseTraining(DAC(6) | LayerNoise(0), spread_db=3.0, ramp=0.5, while_crafting=True),
 ]
 

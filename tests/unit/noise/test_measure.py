@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from robustnoise.protocols import Context
+from robustnoise.seeds import SeedStream
 from robustnoise_defenses import LayerNoise
 from robustnoise_defenses.noise.inside import device
 from robustnoise_defenses.noise.layers import ON_OUTPUT
@@ -89,7 +90,7 @@ def test_padded_steps_are_no_signal() -> None:
 @pytest.mark.parametrize("power", ["batch", "channel"])
 def test_padded_steps_do_not_count_towards_the_power_of_a_batch(power: str, statistic: str) -> None:
     net, x = classifier(Packed(), SEQUENCES), floats(40, SEQUENCES)
-    effect = LayerNoise(0, power=power, statistic=statistic).training_effect(["lstm.l0", "head"], 0.0)  # type: ignore[arg-type]
+    effect = LayerNoise(0, power=power, statistic=statistic).training_effect(["lstm.l0", "head"], 0.0, SeedStream(0))  # type: ignore[arg-type]
     before, after = Probe(["lstm.l0"], ON_OUTPUT - 1), Probe(["lstm.l0"], ON_OUTPUT + 1)
     with torch.no_grad(), device(net.module, [before, effect, after], NOISE):
         net.module(x)

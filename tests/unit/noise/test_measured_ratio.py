@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustnoise.seeds import SeedStream
 from robustnoise_defenses import LayerNoise
 from robustnoise_defenses.noise.inside import device
 from robustnoise_defenses.noise.layers import ENDS, ON_INPUT, ON_OUTPUT
@@ -48,7 +49,7 @@ def check(net: Any, names: list[str], site: str, training: bool, mode: str, powe
     before, clean, after = Probe(names, ORDER[site] - 1), Probe(names, 0), Probe(names, ORDER[site] + 1)
     train = CTX.need_train("test")
     noise = (
-        defense.training_effect(PRODUCTS, 0.0)
+        defense.training_effect(PRODUCTS, 0.0, SeedStream(0))
         if training
         else defense.effect(PRODUCTS, lambda: measure(net.module, train), 0)
     )

@@ -17,6 +17,7 @@ from robustnoise import registry, training
 from robustnoise.compose import Defense, Identity
 from robustnoise.errors import BadParameter, BadSpec
 from robustnoise.protocols import Context
+from robustnoise.seeds import SeedStream
 from robustnoise_attacks import PGD
 from robustnoise_defenses import (
     ADC,
@@ -44,6 +45,7 @@ class Seen:
     """What the noise of a training was asked for."""
 
     extra: list[float] = dataclasses.field(default_factory=list)
+    devices: list[SeedStream] = dataclasses.field(default_factory=list)
     forwards: int = 0
     added: list[Tensor] = dataclasses.field(default_factory=list)
 
@@ -74,8 +76,9 @@ class Spy(InsideDefense):
     def is_off(self) -> bool:
         return False
 
-    def training_effect(self, names: list[str], extra_db: float) -> Effect:
+    def training_effect(self, names: list[str], extra_db: float, stream: SeedStream) -> Effect:
         SEEN.extra.append(extra_db)
+        SEEN.devices.append(stream)
         effect = Counting(names[-1:])
         effect.order = 99
         return effect
@@ -103,6 +106,16 @@ def test_adversarial_images_are_crafted_with_or_without_it(while_crafting: bool,
     leader = PGDTraining(epochs=1, batch_size=16, ramp=0.0, inner=PGD(steps=PGD_STEPS))
     train(leader | NoiseTraining(Spy(), while_crafting=while_crafting))
     assert SEEN.forwards == 3 * (1 + extra)
+
+
+def test_adversary_and_loss_of_a_step_meet_one_ratio_and_one_device() -> None:
+    leader = PGDTraining(epochs=1, batch_size=16, ramp=0.0, inner=PGD(steps=1))
+    train(leader | NoiseTraining(Spy(), while_crafting=True, spread_db=10.0))
+    assert len(SEEN.extra) == 6
+    assert SEEN.extra[::2] == SEEN.extra[1::2]
+    assert SEEN.devices[::2] == SEEN.devices[1::2]
+    assert len(set(SEEN.devices)) == 3
+    assert not torch.equal(SEEN.added[0], SEEN.added[1])
 
 
 @pytest.mark.parametrize("while_crafting", [False, True])
@@ -136,7 +149,7 @@ def test_the_noise_rises_over_the_ramp() -> None:
 
 @pytest.mark.parametrize("extra_db", [0.0, 6.0])
 def test_extra_decibels_are_less_noise(extra_db: float) -> None:
-    effect: Any = LayerNoise(3).training_effect(["a"], extra_db)
+    effect: Any = LayerNoise(3).training_effect(["a"], extra_db, SeedStream(0))
     assert effect.ratio == pytest.approx(10 ** (-(3 + extra_db) / 20))
 
 

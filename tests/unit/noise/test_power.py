@@ -81,7 +81,7 @@ def test_training_differentiates_sigma(site: str, mode: str, statistic: str, pow
     defense = LayerNoise(3, site, power, statistic, mode)  # type: ignore[arg-type]
 
     def loss(weight: Tensor) -> Tensor:
-        effect = defense.training_effect(["0"], 0.0)
+        effect = defense.training_effect(["0"], 0.0, SeedStream(0))
         with device(net, [effect], SeedStream(1)):
             layer.weight.requires_grad_(False)
             found = torch.func.functional_call(net, {"0.weight": weight}, (x,))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustnoise.seeds import SeedStream
 from robustnoise_defenses import LayerNoise
 from robustnoise_defenses.noise.inside import device
 from robustnoise_defenses.noise.layers import ON_OUTPUT
@@ -23,7 +24,7 @@ CASES = [
 def test_the_ratio_in_bfloat16(mode: str, power: str, statistic: str, last: bool) -> None:
     layout = torch.channels_last if last else torch.contiguous_format
     net = classifier(nn.Sequential(nn.Conv2d(2, 8, 3, padding=1))).module.to(memory_format=layout)  # type: ignore[call-overload]
-    effect = LayerNoise(3, "pre_activation", power, statistic, mode).training_effect(["0"], 0.0)  # type: ignore[arg-type]
+    effect = LayerNoise(3, "pre_activation", power, statistic, mode).training_effect(["0"], 0.0, SeedStream(0))  # type: ignore[arg-type]
     before, after = Probe(["0"], ON_OUTPUT - 1), Probe(["0"], ON_OUTPUT + 1)
     x = floats(400).to(memory_format=layout)
     net.requires_grad_(True)

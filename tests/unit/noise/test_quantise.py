@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from robustnoise.errors import BadParameter
+from robustnoise.seeds import SeedStream
 from robustnoise_defenses import ADC, DAC, WeightQuantiser
 from robustnoise_defenses.noise.inside import device
 from robustnoise_defenses.noise.quantise import quantised
@@ -88,7 +89,7 @@ def test_weights_take_their_levels_and_nothing_else_does() -> None:
 
 
 def test_padded_rows_do_not_set_the_full_scale_while_training() -> None:
-    effect = DAC(3).training_effect(["a"], 0.0)
+    effect = DAC(3).training_effect(["a"], 0.0, SeedStream(0))
     a = torch.tensor([[1.0, 0.4], [100.0, 100.0]])
     found = effect.on_input("a", a, -1, torch.tensor([True, False]), None)  # type: ignore[arg-type]
     torch.testing.assert_close(found[0], torch.tensor([1.0, 1 / 3]))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robustnoise.errors import BadParameter
 from robustnoise.protocols import Context
+from robustnoise.seeds import SeedStream
 from robustnoise_defenses import ADC, DAC, DeviceNoise, LayerNoise
 from robustnoise_defenses.noise.inside import device
 from robustnoise_defenses.noise.layers import ON_OUTPUT
@@ -112,7 +113,7 @@ def test_batch_power_is_refused_for_scoring() -> None:
         BadParameter, match=r"LayerNoise: power = 'batch'.*for training only.*sample, calibrated or channel"
     ):
         defense.apply(every_kind(), CTX)
-    assert defense.training_effect(PRODUCTS, 0.0).names == frozenset(PRODUCTS)
+    assert defense.training_effect(PRODUCTS, 0.0, SeedStream(0)).names == frozenset(PRODUCTS)
 
 
 @pytest.mark.parametrize("power", ["sample", "batch"])

@@ -10,9 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from robustnoise.compose import Defense
+from robustnoise.models import create
 from robustnoise.protocols import Context
 from robustnoise.seeds import SeedStream
-from robustnoise_defenses import ConductanceDrift, DeviceNoise, GaussianInputNoise, StuckCells
+from robustnoise.testing.toys import toy_split
+from robustnoise_defenses import (
+    ConductanceDrift,
+    DeviceNoise,
+    GaussianInputNoise,
+    LayerNoise,
+    StuckCells,
+    WeightQuantiser,
+)
 from robustnoise_defenses.noise.inside import device
 from tests.unit.noise.nets import CTX, NOISE, PRODUCTS, classifier, every_kind, floats, split
 
@@ -96,7 +105,7 @@ def test_a_choice_of_layers_leaves_the_others_their_draw() -> None:
     net = every_kind()
     effects = [DeviceNoise(0, layers=p).effect(PRODUCTS, lambda: None, 0) for p in ("*", "last")]  # type: ignore[arg-type, return-value]
     weight = net.module.get_parameter("last.weight")
-    first, second = (e.on_weight("last", weight, None) for e in effects)  # type: ignore[arg-type]
+    first, second = (e.on_weight("last", weight) for e in effects)
     assert torch.equal(first, second)
 
 
@@ -131,13 +140,63 @@ def test_drift_is_a_power_of_time() -> None:
 
 
 @pytest.mark.parametrize("defense", STATIC, ids=str)
-def test_in_training_every_pass_is_another_device(defense: Any) -> None:
+def test_in_training_every_stream_is_another_device(defense: Any) -> None:
     net, x = every_kind(), floats(4)
-    effect = defense.training_effect(PRODUCTS, 0.0)
 
-    def logits(stream: int) -> Tensor:
-        with torch.no_grad(), device(net.module, [effect], SeedStream(stream)):
+    def logits(stream: int, noise: int) -> Tensor:
+        effect = defense.training_effect(PRODUCTS, 0.0, SeedStream(stream))
+        with torch.no_grad(), device(net.module, [effect], SeedStream(noise)):
             return net.logits(x, noise=NOISE)
 
-    assert torch.equal(logits(1), logits(1))
-    assert not torch.equal(logits(1), logits(2))
+    assert torch.equal(logits(1, 1), logits(1, 2))
+    assert not torch.equal(logits(1, 1), logits(2, 1))
+
+
+WEIGHTS = [StuckCells(0.3), WeightQuantiser(3), DeviceNoise(0), ConductanceDrift(1e6, spread=0.1)]
+
+
+@pytest.mark.parametrize("later", WEIGHTS, ids=str)
+@pytest.mark.parametrize("earlier", WEIGHTS, ids=str)
+@pytest.mark.parametrize("between", [None, GaussianInputNoise(0.1)], ids=str)
+def test_who_is_asked_first_changes_no_answer(earlier: Defense, later: Defense, between: Defense | None) -> None:
+    """A stack and the classifier below it share their effects, but not the weights that these make together."""
+    net, x = every_kind(), floats(4)
+
+    def logits(classifier: Any) -> Tensor:
+        with torch.no_grad():
+            return classifier.logits(x, noise=NOISE)
+
+    def stack() -> tuple[Any, Any]:
+        below = earlier.apply(net, CTX)
+        return below, later.apply(below if between is None else between.apply(below, CTX), CTX)
+
+    below, whole = stack()
+    first = [logits(below), logits(whole)]
+    below, whole = stack()
+    second = [logits(whole), logits(below)][::-1]
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    idempotent = earlier == later == WeightQuantiser(3) and between is None
+    assert torch.equal(*first) == idempotent
+
+
+def test_a_recurrent_layer_makes_its_weights_once_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x, made = every_kind(), floats(4), []
+    stored = StuckCells.stored
+    monkeypatch.setattr(StuckCells, "stored", lambda *args: made.append(1) or stored(*args))
+    effect = StuckCells(0.1, layers="lstm*").training_effect(PRODUCTS, 0.0, SeedStream(0))
+    for passes in (1, 2):
+        with device(net.module, [effect], SeedStream(passes)):
+            net.logits(x, noise=NOISE)
+    assert len(made) == 2 * len(effect.names)
+
+
+@pytest.mark.parametrize("site", ["pre_activation", "layer_input"])
+@pytest.mark.parametrize("power", ["sample", "calibrated"])
+def test_logits_and_predictions_meet_the_same_noise(site: str, power: str) -> None:
+    """A draw that is kept must not change the layout of the signal, by which later draws are laid down."""
+    net = create("norm-cnn(width=4)", (1, 8, 8), 3)
+    context = Context(train=toy_split(64))
+    noisy: Any = (DeviceNoise(0, site, power) | LayerNoise(0, power="sample")).apply(net, context)  # type: ignore[arg-type]
+    x = torch.from_numpy(toy_split(16).floats()).requires_grad_()
+    answer = noisy.predict(x, noise=NOISE)
+    torch.testing.assert_close(noisy.logits(x, noise=NOISE).detach(), answer.logits, atol=1e-4, rtol=1e-4)
