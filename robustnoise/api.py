@@ -13,6 +13,7 @@ from robustnoise.blocks import BLOCK, predict_blocks, to_tensor
 from robustnoise.compose import Defense, Identity
 from robustnoise.data import Split
 from robustnoise.errors import (
+    AttackFailed,
     BadData,
     BadParameter,
     BudgetExceeded,
@@ -71,6 +72,7 @@ __all__ = [
     "L2",
     "Access",
     "Answer",
+    "AttackFailed",
     "AttackResult",
     "AttackTraits",
     "BadData",

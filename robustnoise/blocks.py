@@ -18,6 +18,8 @@ from robustnoise.seeds import SeedStream
 
 BLOCK = 128
 """Rows of a block; part of the identity of every result."""
+CHUNK = 8 * BLOCK
+"""Images that an attack which asks the oracle works on at a time; part of the identity of its result."""
 
 
 def to_tensor(array: npt.NDArray[Any]) -> Tensor:

@@ -54,6 +54,10 @@ class BudgetExceeded(RobustnoiseError):
     """The query was refused, before it was answered, because it would have gone over the budget."""
 
 
+class AttackFailed(RobustnoiseError):
+    """Somebody else's attack raised or handed in nonsense: its cells fail, the rest of a run goes on."""
+
+
 class MissingExtra(RobustnoiseError, ImportError):
     """An optional dependency is absent; the message names the extra to install."""
 

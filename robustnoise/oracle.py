@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -12,6 +14,10 @@ from robustnoise.errors import BadData, BadParameter, BudgetExceeded
 from robustnoise.protocols import Answer, Classifier
 from robustnoise.seeds import SeedStream
 from robustnoise.threat import Access, ThreatModel
+
+UNLIMITED = 2**62
+"""Rows left where there is no limit."""
+Ids = npt.NDArray[np.int64]
 
 
 class CountingOracle:
@@ -26,6 +32,7 @@ class CountingOracle:
         noise: the stream of the victim's draws; the attack never sees it.
         per_image: rows per id; None is no limit.
         total: rows in all; None is no limit.
+        stops: rows per id, rising, at which the attack's images are wanted too.
     """
 
     def __init__(
@@ -36,6 +43,7 @@ class CountingOracle:
         *,
         per_image: int | None = None,
         total: int | None = None,
+        stops: tuple[int, ...] = (),
     ) -> None:
         if threat.access is Access.GRADIENTS:
             raise BadParameter(
@@ -47,8 +55,10 @@ class CountingOracle:
         self._total = total
         self._calls = 0
         self._spent = 0
-        self._counts: dict[int, int] = {}
+        self._ids, self._asked = np.zeros((2, 0), np.int64)
         self.threat = threat
+        self.stops = stops
+        self.stochastic = victim.stochastic
         self.num_classes = victim.num_classes
         self.input_shape = victim.input_shape
 
@@ -65,7 +75,20 @@ class CountingOracle:
     @property
     def counts(self) -> Mapping[int, int]:
         """Rows answered per id."""
-        return dict(self._counts)
+        return dict(zip(self._ids.tolist(), self._asked.tolist(), strict=True))
+
+    def left(self, ids: Tensor) -> Tensor:
+        """(n,) int64 rows that each image may still be asked, whatever is left of the total; `UNLIMITED` at most."""
+        if self._per_image is None:
+            return torch.full(ids.shape, UNLIMITED)
+        return self._per_image - torch.from_numpy(self._spent_on(ids.cpu().numpy()))
+
+    def _spent_on(self, ids: Ids) -> Ids:
+        """Rows answered so far for each of the sorted or unsorted `ids`."""
+        if not len(self._ids):
+            return np.zeros(len(ids), np.int64)
+        at = np.searchsorted(self._ids, ids).clip(max=len(self._ids) - 1)
+        return np.where(self._ids[at] == ids, self._asked[at], 0)
 
     def query(self, x: Tensor, ids: Tensor) -> Answer:
         """Answer n rows.
@@ -79,20 +102,18 @@ class CountingOracle:
             BadData: x is not a finite batch of images in [0, 1], or ids don't match it.
         """
         self._check(x, ids)
-        new: dict[int, int] = {}
-        for i in ids.tolist():
-            new[i] = new.get(i, 0) + 1
+        new, more = np.unique(ids.cpu().numpy(), return_counts=True)
         if self._total is not None and self._spent + len(x) > self._total:
             raise BudgetExceeded(f"{len(x)} queries refused: {self._spent} of {self._total} in total are spent.")
-        if self._per_image is not None:
-            for i, more in new.items():
-                spent = self._counts.get(i, 0)
-                if spent + more > self._per_image:
-                    raise BudgetExceeded(
-                        f"image {i}: {more} queries refused: {spent} of {self._per_image} for one image are spent."
-                    )
-        for i, more in new.items():
-            self._counts[i] = self._counts.get(i, 0) + more
+        asked = self._spent_on(new) + more
+        if self._per_image is not None and bool((over := asked > self._per_image).any()):
+            i = int(over.argmax())
+            raise BudgetExceeded(
+                f"image {new[i]}: {more[i]} queries refused: {asked[i] - more[i]} of {self._per_image} for one image "
+                "are spent."
+            )
+        self._ids, first = np.unique(np.concatenate([new, self._ids]), return_index=True)
+        self._asked = np.concatenate([asked, self._asked])[first]
         self._spent += len(x)
         self._calls += 1
         full = predict_blocks(self._victim, x.detach(), self._noise.child("call", self._calls))

@@ -6,8 +6,10 @@ be random takes a `SeedStream` and draws from nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from robustnoise.errors import BadParameter, MissingCapability
@@ -227,6 +229,20 @@ class Oracle(Protocol):
         """Rows left of the total; None without a limit."""
         ...
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether the victim's answers are random: the attacker knows the defense, but not its draws."""
+        ...
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """Rows per image, rising, at which the harness wants to see how far the attack had come."""
+        ...
+
+    def left(self, ids: Tensor) -> Tensor:
+        """(n,) int64 rows that each of the images `ids` may still be asked, whatever is left of the total."""
+        ...
+
     def query(self, x: Tensor, ids: Tensor) -> Answer:
         """Answer `x` (n, C, H, W) for the images `ids` (n,) int64.
 
@@ -245,12 +261,14 @@ class AttackTraits:
         queries: it asks the oracle, so its result belongs to one victim; False makes one result serve all victims.
         control: it is a control of the board, not an attack to rank.
         null: it is the control that hands in the images as they are.
+        audit: it sees the victim's gradients: never ranked, whatever access the board gives.
     """
 
     access: Access = Access.LABELS
     queries: bool = True
     control: bool = False
     null: bool = False
+    audit: bool = False
 
 
 class Crafter(Plugin):
@@ -264,9 +282,10 @@ class Crafter(Plugin):
 
 
 class FittedSubstitute(NamedTuple):
-    """A model that stands in for the victim."""
+    """What stands in for the victim."""
 
-    source: Classifier
+    networks: tuple[Modular, ...]
+    """Trained networks, which the harness stores; `Substitute.source` makes the source model of them."""
     queries: int
     """Rows that the oracle answered for it."""
 
@@ -287,6 +306,11 @@ class Substitute(Plugin):
         """
         raise NotImplementedError
 
+    def source(self, networks: tuple[Modular, ...], seed_data: Split, ctx: Context) -> Classifier:
+        """The model to craft on, made of the trained networks; override it to join several or to add noise."""
+        (network,) = networks
+        return network
+
 
 class AttackResult(NamedTuple):
     """What an attack hands in; whether it worked is for the harness to measure."""
@@ -295,12 +319,17 @@ class AttackResult(NamedTuple):
     """(n, C, H, W) float32, the attacker's images."""
     queries: int
     """Rows that the oracle answered."""
+    claimed: Tensor | None = None
+    """(n,) bool: the images that the attack takes for misclassified; None where it claims nothing."""
+    trace: Mapping[int, Tensor] = MappingProxyType({})
+    """For each of ``Oracle.stops`` the images, as `x`, that the attack had when each had been asked that often."""
 
 
 class BlackBoxAttack(Plugin):
     """A whole attack through the oracle.
 
-    The harness calls it block by block; row i of the result depends on row i of the targets alone.
+    The harness calls it on `CHUNK` images at a time; row i of the result depends on row i of the targets alone, but
+    for the draws of a stochastic victim.
     """
 
     kind = "attack"
@@ -326,6 +355,14 @@ class Targets(NamedTuple):
     """(n, C, H, W) float32 in [0, 1]."""
     y: Tensor
     """(n,) int64, the true labels."""
+
+
+@runtime_checkable
+class WhiteBox(Protocol):
+    """An audit: the crafter works on the victim itself."""
+
+    @property
+    def crafter(self) -> Crafter: ...
 
 
 @runtime_checkable

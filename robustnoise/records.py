@@ -8,16 +8,17 @@ identity covers identity and outcome.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from robustnoise import stats
 from robustnoise.errors import RowError
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import digest_of
-from robustnoise.tally import Tally
+from robustnoise.tally import Tally, pack, unpack
 
 SCHEMA = 2
 """Of records and rows; a reader reads older ones and refuses a newer one by name.
@@ -40,6 +41,8 @@ class Arm:
         adversarial: on the attack's images; None without an attack.
         queries: rows that this victim's oracle answered for the attack.
         agreement: share of validation images on which victim and substitute agree; None without a substitute.
+        claimed: (n,) whether the attack takes an image for misclassified; None where it claims nothing.
+        curve: on the attack's images after so many queries for each image, by queries.
     """
 
     victim: Mapping[str, Any]
@@ -49,6 +52,8 @@ class Arm:
     adversarial: Tally | None
     queries: int
     agreement: float | None
+    claimed: npt.NDArray[np.bool_] | None = None
+    curve: Mapping[int, Tally] = field(default_factory=dict)
 
     @property
     def scored(self) -> Tally:
@@ -64,6 +69,8 @@ class Arm:
             "adversarial": None if self.adversarial is None else self.adversarial.to_json(),
             "queries": self.queries,
             "agreement": self.agreement,
+            **({} if self.claimed is None else {"claimed": pack(self.claimed.astype(np.uint16))}),
+            **({"curve": {str(k): v.to_json() for k, v in self.curve.items()}} if self.curve else {}),
         }
 
     @classmethod
@@ -82,6 +89,8 @@ class Arm:
             None if adversarial is None else Tally.from_json(adversarial, n),
             plain["queries"],
             plain["agreement"],
+            None if "claimed" not in plain else unpack(plain["claimed"], n) > 0,
+            {int(stop): Tally.from_json(tally, n) for stop, tally in plain.get("curve", {}).items()},
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -171,17 +172,35 @@ class Budget:
         per_image: rows per attacked image.
         total: rows in all, those that label a substitute's training data included.
         seed_examples: labelled images that the attacker starts with; None gives all of the attacker's split.
+        stops: rows per attacked image, rising, at which a query attack's images are scored too: robust accuracy over
+            queries, out of one run.
     """
 
     per_image: int | None = None
     total: int | None = None
     seed_examples: int | None = None
+    stops: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, value in self.to_json().items():
+        for name in ("per_image", "total", "seed_examples"):
+            value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
                 raise BadParameter(f"budget {name} = {value!r}: expected a whole number of at least 0, or nothing.")
 
-    def to_json(self) -> dict[str, int | None]:
-        """Plain fields for records."""
-        return {"per_image": self.per_image, "total": self.total, "seed_examples": self.seed_examples}
+        rising = all(a < b for a, b in itertools.pairwise((0, *self.stops)))
+        if not all(type(stop) is int for stop in self.stops) or not rising:
+            raise BadParameter(f"budget stops = {list(self.stops)}: expected rising whole numbers of at least 1.")
+        if self.stops and self.per_image is not None and self.stops[-1] >= self.per_image:
+            raise BadParameter(
+                f"budget stops = {list(self.stops)}: expected less than per_image = {self.per_image}, where every "
+                "attack is scored anyway."
+            )
+
+    def to_json(self) -> dict[str, int | None | list[int]]:
+        """Plain fields for records; without the key ``stops`` where there are none, as in earlier rows."""
+        plain: dict[str, int | None | list[int]] = {
+            "per_image": self.per_image,
+            "total": self.total,
+            "seed_examples": self.seed_examples,
+        }
+        return plain | ({"stops": list(self.stops)} if self.stops else {})

@@ -37,6 +37,8 @@ class TransferAttack(BlackBoxAttack):
         self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
     ) -> AttackResult:
         """See `BlackBoxAttack.run`."""
-        fitted = self.substitute.fit(oracle, seed_data, Context(seed=seeds.child("substitute")))
-        x = self.crafter.craft(fitted.source, targets.x, targets.y, threat, seeds.child("craft"))
+        ctx = Context(seed=seeds.child("substitute"))
+        fitted = self.substitute.fit(oracle, seed_data, ctx)
+        source = self.substitute.source(fitted.networks, seed_data, ctx)
+        x = self.crafter.craft(source, targets.x, targets.y, threat, seeds.child("craft"))
         return AttackResult(x, fitted.queries)

@@ -212,5 +212,6 @@ class Board:
         if attack is None:
             wanted = not self.attacked or victim["name"] in self.points
         else:
-            wanted = attack["spec"] in [spec_of(a.attack).to_json() for a in self.attacks]
+            ours = [spec_of(a.attack).to_json() for a in self.attacks]
+            wanted = attack["scope"] != "audit" and attack["spec"] in ours
         return wanted and theirs == self.protocol(attacked=attack is not None)

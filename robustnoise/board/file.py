@@ -73,6 +73,7 @@ class BudgetPart(Part):
     per_image: Size | None = None
     total: Size | None = None
     seed_examples: Size | None = None
+    stops: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
 
 class RunPart(Part):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustnoise.blocks import BLOCK, block_ranges, pad, to_tensor
+from robustnoise.blocks import BLOCK, CHUNK, pad, to_tensor
 from robustnoise.compose import split_stages
 from robustnoise.data import Split
 from robustnoise.errors import BadData
@@ -22,7 +22,17 @@ from robustnoise.models.classifier import TorchClassifier
 from robustnoise.models.files import classifier_bytes, classifier_from_bytes
 from robustnoise.models.fresh import create
 from robustnoise.oracle import CountingOracle
-from robustnoise.protocols import Classifier, Context, Crafter, Progress, Silent, Targets, TwoStage
+from robustnoise.protocols import (
+    AttackResult,
+    Classifier,
+    Context,
+    Crafter,
+    Progress,
+    Silent,
+    Targets,
+    TwoStage,
+    WhiteBox,
+)
 from robustnoise.registry import spec_of
 from robustnoise.seeds import SeedStream
 from robustnoise.store import Cell, Store, cell_key, pack_arrays, unpack_arrays
@@ -133,7 +143,8 @@ class Bench:
             label = f"substitute {attack.name}" + (f" of {victim.name}" if oracle else "")
             ctx = Context(None, seeds.child("fit"), partial, self._labelled(label), self.experiment.device)
             fitted = two_stage.substitute.fit(oracle, seed_data, ctx)
-            return {"weights": classifier_bytes(_torch(fitted.source, attack.name))}, {"queries": fitted.queries}
+            stored = {f"weights-{i}" if i else "weights": n for i, n in enumerate(fitted.networks)}
+            return {k: classifier_bytes(_torch(n, attack.name)) for k, n in stored.items()}, {"queries": fitted.queries}
 
         return self._cell("substitute", inputs, run, partial=True)
 
@@ -149,9 +160,13 @@ class Bench:
         }
         if isinstance(attack.attack, TwoStage):
             source = self.source(attack, victim)
-            crafter = attack.attack.crafter
-            inputs |= {"crafter": spec_of(crafter).to_json(), "source": source.outputs["weights"]}
-            return self._cell("craft", inputs, lambda: self._craft(attack, crafter, source))
+            inputs |= {"crafter": spec_of(attack.attack.crafter).to_json(), **self._source_inputs(attack, source)}
+            queries = source.facts["queries"]
+            return self._cell("craft", inputs, lambda: self._craft(attack, self._source(attack, source), queries))
+        if isinstance(attack.attack, WhiteBox):
+            model = self.classifier(victim)
+            inputs |= {"crafter": spec_of(attack.attack.crafter).to_json(), "victim": model.digest}
+            return self._cell("craft", inputs, lambda: self._craft(attack, model, 0))
         inputs |= {
             "attack": spec_of(attack.attack).to_json(),
             "seed_data": self._seed_data().digest,
@@ -163,70 +178,93 @@ class Bench:
         """How far the attack's images were outside the ball before the harness projected them, pixels; 0 is inside."""
         return float(unpack_arrays(self.store.read(self.images(attack, victim), "images"))["outside"])
 
-    def _craft(self, attack: Attack, crafter: Crafter, source: Cell) -> Computed:
-        model = self._load(self.store.read(source, "weights"))
+    def claimed(self, attack: Attack, victim: Victim) -> np.ndarray[Any, Any] | None:
+        """(n,) bool: which images the attack takes for misclassified; None where it claims nothing."""
+        return unpack_arrays(self.store.read(self.images(attack, victim), "images")).get("claimed")
+
+    def _source_inputs(self, attack: Attack, fitted: Cell) -> dict[str, Any]:
+        """What decides the model that a substitute's networks become."""
+        substitute = spec_of(_two_stage(attack).substitute).to_json()
+        return {"source": dict(fitted.outputs), "substitute": substitute, "seed_data": self._seed_data().digest}
+
+    def _source(self, attack: Attack, fitted: Cell) -> Classifier:
+        """The substitute, whole."""
+        substitute = _two_stage(attack).substitute
+        networks = tuple(self._load(self.store.read(fitted, name)) for name in sorted(fitted.outputs))
+        seeds = self.seeds.child("substitute", spec_of(substitute).digest(), "source")
+        return substitute.source(networks, self._seed_data(), Context(None, seeds, device=self.experiment.device))
+
+    def _craft(self, attack: Attack, model: Classifier, queries: int) -> Computed:
+        crafter: Crafter = attack.attack.crafter  # type: ignore[attr-defined]
         seeds, threat = self.seeds.child("craft", spec_of(crafter).digest()), self._threat()
 
-        def block(number: int, targets: Targets) -> Tensor:
-            return crafter.craft(model, targets.x, targets.y, threat, seeds.child(number))
+        def block(number: int, targets: Targets) -> AttackResult:
+            return AttackResult(crafter.craft(model, targets.x, targets.y, threat, seeds.child(number)), 0)
 
-        return self._by_block(attack.name, block, padded=True), {"queries": source.facts["queries"]}
+        return self._by_part(attack.name, block, rows=BLOCK), {"queries": queries}
 
     def _attack(self, attack: Attack, victim: Victim) -> Computed:
         budget, spec = self.experiment.budget, spec_of(attack.attack).digest()
-        spent = 0
-        seed_data = self._seed_data()
+        queries, spent, seed_data = attack.attack.traits.queries, 0, self._seed_data()
 
-        def block(number: int, targets: Targets) -> Tensor:
+        def part(number: int, targets: Targets) -> AttackResult:
             nonlocal spent
             seeds = self.seeds.child("attack", spec, number)
             oracle = None
-            if attack.attack.traits.queries:
+            if queries:
                 left = None if budget.total is None else budget.total - spent
-                oracle = self._oracle(victim, seeds, per_image=budget.per_image, total=left)
+                oracle = self._oracle(victim, seeds, per_image=budget.per_image, total=left, stops=budget.stops)
             result = attack.attack.run(oracle, seed_data, targets, self._threat(), seeds.child("own"))
             spent += oracle.spent if oracle else 0
-            return result.x
+            return result
 
-        return self._by_block(attack.name, block, padded=not attack.attack.traits.queries), {"queries": spent}
+        # More rows keep the blocks full while more and more images are done with.
+        return self._by_part(attack.name, part, rows=CHUNK if queries else BLOCK), {"queries": spent}
 
-    def _by_block(self, name: str, run: Callable[[int, Targets], Tensor], *, padded: bool) -> dict[str, bytes]:
-        """Run an attack on blocks of the evaluation images and round what it hands in.
+    def _by_part(self, name: str, run: Callable[[int, Targets], AttackResult], *, rows: int) -> dict[str, bytes]:
+        """Run an attack on `rows` evaluation images at a time and round what it hands in.
 
-        An attack that asks the oracle gets its block unpadded: padding would be charged as queries.
+        Blocks are padded; an attack that asks the oracle isn't, since padding would be charged as queries.
         """
         split, threat = self.experiment.dataset.evaluation, self._threat()
-        levels, outside = [], 0.0
+        found: dict[str, list[np.ndarray[Any, Any]]] = {}
+        outside = 0.0
         meter = self.progress.start(f"attack {name}", len(split))
-        for number, start, stop in block_ranges(len(split)):
+        for number, start in enumerate(range(0, len(split), rows)):
+            stop = min(start + rows, len(split))
             origin = to_tensor(split.images[start:stop])
             targets = Targets(
                 to_tensor(split.ids[start:stop]),
                 torch.from_numpy(split.floats(start, stop)),
                 to_tensor(split.labels[start:stop]),
             )
-            if padded:
+            if rows == BLOCK:
                 targets = Targets(*(pad(part) for part in targets))
             with isolated_global_rng():
-                x = run(number, targets)
-            if x.shape != targets.x.shape or not bool(torch.isfinite(x).all()):
-                raise BadData(
-                    f"attack {name!r} handed in {x.dtype} {tuple(x.shape)}, finite: {bool(torch.isfinite(x).all())}; "
-                    f"expected finite images of shape {tuple(targets.x.shape)}."
-                )
-            x = x[: stop - start].cpu()
-            outside = max(outside, float(threat.violation(origin, x).max()), float(-x.min()), float(x.max()) - 1)
-            levels.append(threat.to_levels(origin, x))
+                result = run(number, targets)
+            for key, images in {"x": result.x, **{_at(s): x for s, x in result.trace.items()}}.items():
+                x = _checked(name, images, targets.x)[: stop - start]
+                outside = max(outside, float(threat.violation(origin, x).max()), float(-x.min()), float(x.max()) - 1)
+                levels = threat.to_levels(origin, x)
+                if bool((~(threat.violation(origin, levels) <= 1e-9)).any()):
+                    raise BadData(f"attack {name!r}: images are outside the ball after rounding: a bug in robustnoise.")
+                found.setdefault(key, []).append(levels.numpy())
+            if result.claimed is not None:
+                found.setdefault("claimed", []).append(result.claimed[: stop - start].cpu().numpy())
             meter.advance(stop - start)
-        images = torch.cat(levels)
-        if bool((~(threat.violation(to_tensor(split.images), images) <= 1e-9)).any()):
-            raise BadData(f"attack {name!r}: images are outside the ball after rounding; this is a bug in robustnoise.")
-        return {"images": pack_arrays({"x": images.numpy(), "ids": split.ids, "outside": np.array(max(outside, 0.0))})}
+        arrays = {key: np.concatenate(parts) for key, parts in found.items()}
+        return {"images": pack_arrays(arrays | {"ids": split.ids, "outside": np.array(max(outside, 0.0))})}
 
     # ------------------------------------------------------------------------------------------------------- score
 
-    def score(self, victim: Victim, attack: Attack | None) -> Cell:
-        """Count right answers of a victim on clean images (`attack` None) or on an attack's, in fresh draws."""
+    def score(self, victim: Victim, attack: Attack | None, stop: int | None = None) -> Cell:
+        """Count right answers of a victim in fresh draws.
+
+        Args:
+            victim: who answers.
+            attack: on whose images; None is clean ones.
+            stop: on those that the attack had after that many queries for each; None is at its end.
+        """
         classifier = self.classifier(victim)
         evaluation = self.experiment.dataset.evaluation
         adversarial = None if attack is None else self.images(attack, victim)
@@ -235,6 +273,7 @@ class Bench:
         inputs = {
             "victim": classifier.digest,
             "images": evaluation.digest,
+            **({} if stop is None else {"stop": stop}),
             "adversarial": None if adversarial is None else adversarial.outputs["images"],
             "purpose": purpose,
             "draws": draws,
@@ -245,7 +284,7 @@ class Bench:
         def run() -> Computed:
             images = evaluation.images
             if adversarial is not None:
-                images = unpack_arrays(self.store.read(adversarial, "images"))["x"]
+                images = unpack_arrays(self.store.read(adversarial, "images"))[_at(stop)]
             name = f"score {victim.name}" + (f" under {attack.name}" if attack else "")
             # The second half chooses the worst of several attacks: clean images have nothing to choose from.
             halves = ["score", "select"] if classifier.stochastic and attack else ["score"]
@@ -265,9 +304,9 @@ class Bench:
 
         return self._cell("score", inputs, run)
 
-    def tally(self, victim: Victim, attack: Attack | None) -> Tally:
+    def tally(self, victim: Victim, attack: Attack | None, stop: int | None = None) -> Tally:
         """The result of `score`."""
-        cell = self.score(victim, attack)
+        cell = self.score(victim, attack, stop)
         arrays = unpack_arrays(self.store.read(cell, "tally"))
         # Clean cells of earlier versions hold a second half; whether one is found must not decide a record.
         select = arrays.get("select") if attack else None
@@ -280,7 +319,7 @@ class Bench:
         validation = self.experiment.dataset.validation
         images = validation.take(min(AGREEMENT_IMAGES, len(validation)))
         inputs = {
-            "source": source.outputs["weights"],
+            **self._source_inputs(attack, source),
             "victim": classifier.digest,
             "images": images.digest,
             "block": BLOCK,
@@ -291,7 +330,7 @@ class Bench:
             if not len(images):
                 return {}, {"agreement": None}
             noise = self.seeds.child("agreement")
-            theirs = label_images(self._load(self.store.read(source, "weights")), images.images, noise).labels
+            theirs = label_images(self._source(attack, source), images.images, noise).labels
             ours = label_images(classifier, images.images, noise).labels
             return {}, {"agreement": float((theirs == ours).mean())}
 
@@ -300,11 +339,17 @@ class Bench:
     # ----------------------------------------------------------------------------------------------------- helpers
 
     def _oracle(
-        self, victim: Victim, seeds: SeedStream, *, per_image: int | None, total: int | None = None
+        self,
+        victim: Victim,
+        seeds: SeedStream,
+        *,
+        per_image: int | None,
+        total: int | None = None,
+        stops: tuple[int, ...] = (),
     ) -> CountingOracle:
         total = self.experiment.budget.total if total is None else total
-        noise = seeds.child("oracle")
-        return CountingOracle(self.classifier(victim), self._threat(), noise, per_image=per_image, total=total)
+        noise, classifier = seeds.child("oracle"), self.classifier(victim)
+        return CountingOracle(classifier, self._threat(), noise, per_image=per_image, total=total, stops=stops)
 
     def _seed_data(self) -> Split:
         attacker, limit = self.experiment.dataset.attacker, self.experiment.budget.seed_examples
@@ -380,6 +425,20 @@ class _Labelled:
 
     def start(self, label: str, total: int) -> Any:
         return self.progress.start(self.label, total)
+
+
+def _at(stop: int | None) -> str:
+    """The name of an attack's images after so many queries for each."""
+    return "x" if stop is None else f"x@{stop}"
+
+
+def _checked(name: str, x: Tensor, like: Tensor) -> Tensor:
+    if x.shape != like.shape or not bool(torch.isfinite(x).all()):
+        raise BadData(
+            f"attack {name!r} handed in {x.dtype} {tuple(x.shape)}, finite: {bool(torch.isfinite(x).all())}; "
+            f"expected finite images of shape {tuple(like.shape)}."
+        )
+    return x.cpu()
 
 
 def _two_stage(attack: Attack) -> TwoStage:

@@ -60,9 +60,20 @@ class Attack:
 
     @property
     def scope(self) -> str:
-        """``"control"``, ``"shared"`` (one result serves all victims) or ``"per-victim"`` (it asks the oracle)."""
+        """Whom the attack's images are for.
+
+        ``"control"``, ``"audit"`` (it sees the victim's gradients), ``"per-victim"`` (it asks the oracle) or ``"shared"``
+        (one result serves all victims).
+        """
         traits = self.attack.traits
-        return "control" if traits.control else "per-victim" if traits.queries else "shared"
+        if traits.control or traits.audit:
+            return "control" if traits.control else "audit"
+        return "per-victim" if traits.queries else "shared"
+
+    @property
+    def own(self) -> bool:
+        """Whether each victim has images of its own."""
+        return self.scope in ("per-victim", "audit")
 
     def identity(self) -> dict[str, Any]:
         """The part of a record's identity that names this attack."""
@@ -189,6 +200,8 @@ def check_parts(
     if threat.access is Access.GRADIENTS:
         raise BadParameter("access = gradients: black-box boards take labels, scores or logits.")
     for attack in attacks:
+        if attack.attack.traits.audit:
+            continue
         needed = attack.attack.traits.access
         if needed > threat.access:
             fitting = [a.name for a in attacks if a.attack.traits.access <= threat.access]

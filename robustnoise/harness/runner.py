@@ -23,25 +23,27 @@ LEVELS = ("train", "substitute", "craft", "score", "agreement")
 
 @dataclass(frozen=True)
 class Task:
-    """One cell to make: a stage, a victim and, but for training and clean scores, an attack."""
+    """One cell to make: a stage, a victim and, but for training and clean scores, an attack; scores on the way have a
+    stop."""
 
     stage: str
     victim: Victim
     attack: Attack | None = None
+    stop: int | None = None
 
     @property
     def label(self) -> str:
         """For progress and plans."""
-        shared = self.attack is not None and self.attack.scope != "per-victim" and self.stage in ("substitute", "craft")
+        shared = self.attack is not None and not self.attack.own and self.stage in ("substitute", "craft")
         parts = [self.stage, *([] if shared else [self.victim.name]), *([self.attack.name] if self.attack else [])]
-        return " ".join(parts)
+        return " ".join(parts) + ("" if self.stop is None else f" at {self.stop} queries")
 
     def run(self, bench: Bench) -> Cell:
         """Make the cell, or find it."""
         if self.stage == "train":
             return bench.weights(self.victim)
         if self.stage == "score":
-            return bench.score(self.victim, self.attack)
+            return bench.score(self.victim, self.attack, self.stop)
         assert self.attack is not None
         stage = {"substitute": bench.source, "craft": bench.images, "agreement": bench.agreement}[self.stage]
         return stage(self.attack, self.victim)
@@ -53,16 +55,22 @@ def tasks(experiment: Experiment) -> Iterator[list[Task]]:
     attacked = [v for v in victims if not v.clean_only]
     pairs = [(v, a) for a in attacks for v in attacked]
     # What asks no oracle is the same for every victim: once, under the first one's name.
-    distinct = [(v, a) for v, a in pairs if a.scope == "per-victim" or v is attacked[0]]
+    distinct = [(v, a) for v, a in pairs if a.own or v is attacked[0]]
     two_stage = [(v, a) for v, a in pairs if isinstance(a.attack, TwoStage)]
     yield [Task("train", v) for v in victims if v.classifier is None]
     yield [Task("substitute", v, a) for v, a in distinct if isinstance(a.attack, TwoStage)]
     yield [Task("craft", v, a) for v, a in distinct]
     yield [
         *(Task("score", v) for v in victims),
-        *(Task("score", v, a) for v, a in pairs),
+        *(Task("score", v, a, stop) for v, a in pairs for stop in (*_stops(experiment, a), None)),
         *(Task("agreement", v, a) for v, a in two_stage),
     ]
+
+
+def _stops(experiment: Experiment, attack: Attack) -> tuple[int, ...]:
+    """At how many queries an image the attack is scored before its end."""
+    asks = attack.attack.traits.queries and not isinstance(attack.attack, TwoStage)
+    return experiment.budget.stops if asks else ()
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,7 @@ def _work_id(task: Task) -> str:
         assert task.victim.model is not None
         return spec_of(split_stages(task.victim.defense)[0]).digest() + spec_of(task.victim.model).digest()
     if task.stage == "substitute" and task.attack is not None and isinstance(task.attack.attack, TwoStage):
-        own = task.victim.name if task.attack.scope == "per-victim" else ""
+        own = task.victim.name if task.attack.own else ""
         return spec_of(task.attack.attack.substitute).digest() + own
     return task.label
 
@@ -194,4 +202,6 @@ def _arm(bench: Bench, victim: Victim, attack: Attack | None) -> Arm:
         adversarial=bench.tally(victim, attack) if attack else None,
         queries=bench.images(attack, victim).facts["queries"] if attack else 0,
         agreement=agreement,
+        claimed=bench.claimed(attack, victim) if attack else None,
+        curve={stop: bench.tally(victim, attack, stop) for stop in _stops(bench.experiment, attack)} if attack else {},
     )

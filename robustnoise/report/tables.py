@@ -24,6 +24,7 @@ SCOPES = {
     "control": "Controls",
     "shared": "Shared attacks",
     "per-victim": "Per-victim attacks",
+    "audit": "Audit, with the gradients of the victim: not ranked",
 }
 CLEAN_HEAD = ("victim", "n", "draws", "accuracy", "delta", "against", "delta to undefended", "any_fail_5", "ranked")
 ATTACK_HEAD = (

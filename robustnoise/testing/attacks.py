@@ -139,7 +139,7 @@ def check_substitute(substitute: Substitute) -> None:
             substitute, [victim], {}, lambda: substitute.fit(oracle, data, Context(seed=SeedStream(5))), seed=seed
         )
         _check_queries(substitute, oracle, fitted.queries, total)
-        return fitted.source
+        return substitute.source(fitted.networks, data, Context(seed=SeedStream(5)))
 
     source = fit(1, None)
     fits = (tuple(source.input_shape), source.num_classes) == (SHAPE, CLASSES)

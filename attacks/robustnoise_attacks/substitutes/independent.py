@@ -17,6 +17,7 @@ from robustnoise.api import (
     Substitute,
     create,
     create_model,
+    require_modular,
 )
 
 
@@ -41,4 +42,5 @@ class IndependentSubstitute(Substitute):
     def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
         """See `Substitute.fit`."""
         fresh = create_model(self.model, seed_data.input_shape, seed_data.num_classes, seed=ctx.seeds.child("weights"))
-        return FittedSubstitute(self.training.apply(fresh, replace(ctx, train=seed_data)), 0)
+        trained = require_modular(self.training.apply(fresh, replace(ctx, train=seed_data)), "a substitute")
+        return FittedSubstitute((trained,), 0)

@@ -77,7 +77,7 @@ class JacobianSubstitute(Substitute):
                 break
             x, ids = torch.cat([x, new]), torch.cat([ids, parents])
             y = torch.cat([y, oracle.query(new, parents).labels])
-        return FittedSubstitute(source, oracle.spent - start)
+        return FittedSubstitute((source,), oracle.spent - start)
 
 
 def _affordable(oracle: Oracle, x: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:

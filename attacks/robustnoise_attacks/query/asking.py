@@ -1,0 +1,108 @@
+"""The books of a query attack: who has been asked how often, and what the best image so far is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from robustnoise.api import BudgetExceeded, Oracle, Targets
+
+CALL = 8192
+"""Rows of a call to the oracle; bounds memory."""
+
+
+class Asker:
+    """Asks an oracle about some of the targets at a time and repeats a question to a noisy victim.
+
+    `best` holds every image's best candidate and is for the attack to write; the books note it whenever an image's
+    queries pass one of the oracle's stops. Rows are indices into the targets, each at most once in a call.
+
+    Args:
+        oracle: the victim's.
+        targets: the images under attack.
+        queries: the most that the attack asks about one image; the oracle's budget may be lower.
+        draws: how often a candidate is asked where the victim is noisy; one that isn't is asked once.
+    """
+
+    def __init__(self, oracle: Oracle, targets: Targets, *, queries: int, draws: int = 1) -> None:
+        self._oracle = oracle
+        self._start = oracle.spent
+        self.ids, self.y = targets.ids, targets.y
+        self.noisy = oracle.stochastic
+        self.draws = draws if self.noisy else 1
+        self.best = targets.x.clone()
+        self.spent = torch.zeros(len(self.ids), dtype=torch.int64)
+        self.limit = oracle.left(self.ids).clamp(max=queries)
+        self.trace = {stop: targets.x.clone() for stop in oracle.stops}
+
+    @property
+    def queries(self) -> int:
+        """Rows that the oracle answered for this attack."""
+        return self._oracle.spent - self._start
+
+    def can_pay(self, candidates: int, draws: int | None = None) -> Tensor:
+        """(n,) bool: the images that can pay for `candidates` more candidates, each asked `draws` times."""
+        return self.limit - self.spent >= candidates * (draws or self.draws)
+
+    def margins(self, x: Tensor, rows: Tensor, draws: int | None = None) -> Tensor:
+        """(m,) mean over draws of the true class's score less the best other's, as log-probabilities; below 0 is wrong.
+
+        Args:
+            x: (m, C, H, W) candidates in [0, 1].
+            rows: (m,) int64, whose they are.
+            draws: how often each is asked; None is the attack's `draws`.
+
+        Raises:
+            BudgetExceeded: the total is spent; nothing is asked.
+        """
+        repeats = draws or self.draws
+        scores = self._ask(x, rows, repeats)[1]
+        assert scores is not None
+        logs = scores.clamp_min(1e-12).log()
+        true = self.y[rows].repeat_interleave(repeats)[:, None]
+        other = logs.scatter(1, true, -torch.inf).amax(1)
+        return (logs.gather(1, true)[:, 0] - other).view(-1, repeats).mean(1)
+
+    def wrong(self, x: Tensor, rows: Tensor, draws: int | None = None) -> Tensor:
+        """(m,) float32 share of the draws in which the answer isn't the true label; arguments as of `margins`."""
+        repeats = draws or self.draws
+        labels = self._ask(x, rows, repeats)[0]
+        return (labels.view(-1, repeats) != self.y[rows][:, None]).float().mean(1)
+
+    def _ask(self, x: Tensor, rows: Tensor, repeats: int) -> tuple[Tensor, Tensor | None]:
+        self._note(rows, repeats)
+        if self._oracle.remaining is not None and len(rows) * repeats > self._oracle.remaining:
+            raise BudgetExceeded(f"{len(rows) * repeats} queries refused: {self._oracle.remaining} are left in total.")
+        labels, scores = [], []
+        per_call = max(1, CALL // repeats)
+        for start in range(0, len(rows), per_call):
+            part = rows[start : start + per_call]
+            asked = x[start : start + per_call].repeat_interleave(repeats, 0)
+            answer = self._oracle.query(asked, self.ids[part].repeat_interleave(repeats))
+            labels.append(answer.labels)
+            scores.append(answer.scores)
+        self.spent[rows] += repeats
+        if not labels:
+            return torch.zeros(0, dtype=torch.int64), torch.zeros(0, self._oracle.num_classes)
+        known = [s for s in scores if s is not None]
+        return torch.cat(labels), torch.cat(known) if known else None
+
+    def _note(self, rows: Tensor, repeats: int) -> None:
+        """Keep the images of those that are about to pass a stop."""
+        for stop, images in self.trace.items():
+            passing = rows[(self.spent[rows] <= stop) & (self.spent[rows] + repeats > stop)]
+            images[passing] = self.best[passing]
+
+    @contextmanager
+    def until_spent(self) -> Iterator[None]:
+        """Ends the attack's loop when the total budget is spent, and settles the books."""
+        try:
+            yield
+        except BudgetExceeded:
+            pass
+        for stop, images in self.trace.items():
+            early = self.spent <= stop
+            images[early] = self.best[early]
