@@ -15,6 +15,7 @@ from robustnoise.report.curves import CurveView, curve_view, flat_points
 from robustnoise.report.markdown import report
 from robustnoise.report.plots import picture_names, pictures, shows
 from robustnoise.report.published import PublishedView, published_views
+from robustnoise.report.queries import query_views
 from robustnoise.store import atomic_write
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Leaderboard:
         return Contents(
             rows=[views.row_view(r, ranked=self.ranked(r)) for r in listed],
             summary=views.summary([r for r in ranked if r.victim.victim["name"] not in board.points]),
-            curves=[curve_view(curve, ranked) for curve in board.curves],
+            curves=[*(curve_view(curve, ranked) for curve in board.curves), *query_views(ranked)],
             published=published_views(board.published, ranked),
         )
 

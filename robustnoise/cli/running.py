@@ -57,7 +57,7 @@ def run_board(
     if plan:
         _show_plan(experiment)
         return
-    if board.curves:
+    if board.curves or board.budget.stops:
         require_matplotlib()
     output = output or Path("runs") / board.name
     # Written first: a folder that can't be written to is found before hours of work.
