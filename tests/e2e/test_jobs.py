@@ -8,7 +8,7 @@ import pytest
 
 from robustnoise.board import load_board
 from robustnoise.harness import bench as bench_module
-from robustnoise.harness.runner import run
+from robustnoise.harness.runner import _groups, run, tasks
 from robustnoise.protocols import Classifier
 from robustnoise.store import Store
 from tests.e2e.conftest import robustnoise
@@ -75,6 +75,15 @@ def test_no_pass_is_made_twice(tmp_path: Path, jobs: str) -> None:
     done = robustnoise(tmp_path / "cache", ["run", "board", "--plugin", str(plugin), "--jobs", jobs], tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(counter.read_bytes()) == PASSES
+
+
+def test_victims_that_share_passes_go_to_one_worker(tmp_path: Path) -> None:
+    board = load_board(folder(tmp_path, "gaussian-input-noise(sigma=0.3)"), ["victims.other={noisy} | vote(3)"])
+    experiment = board.experiment()
+    *_, scores = tasks(experiment)
+    groups = [[task.victim.name for task in group] for group in _groups(experiment, scores)]
+    assert sorted(map(len, groups)) == [1, 2 + 2 * 3]
+    assert groups[1] == ["plain"]
 
 
 def test_processes_and_memory_change_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
