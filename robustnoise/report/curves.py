@@ -147,7 +147,7 @@ def curve_view(curve: Curve, records: Sequence[EvaluationRecord]) -> CurveView:
 
     Args:
         curve: what is asked for.
-        records: rows that follow the board's protocol, in the board's order; the first of a victim and seed counts.
+        records: rows that follow the board's protocol, the first of a victim and seed counts.
     """
     wanted = {point.victim for line in curve.lines for point in line.points}
     found: dict[tuple[str, int], EvaluationRecord] = {}
