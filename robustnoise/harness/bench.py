@@ -117,8 +117,8 @@ class Bench:
             with self._threads():
                 ctx = Context(self.experiment.dataset.train, seeds, device=self.experiment.device, shared=self._shared)
                 classifier = inference.apply(base, ctx)
-            if not self.experiment.attacks:
-                self._memory.attach(classifier)  # under attack every question is another one
+            if None in self.experiment.attacks_on(victim):  # under attack every question is another one
+                classifier = self._memory.attach(classifier)
             self._classifiers[victim.name] = classifier
         return self._classifiers[victim.name]
 
