@@ -74,6 +74,21 @@ class Differentiable(Classifier, Protocol):
 
 
 @runtime_checkable
+class Ensembled(Differentiable, Protocol):
+    """Optional capability: several models that are attacked together."""
+
+    @property
+    def members(self) -> tuple[Differentiable, ...]: ...
+    @property
+    def combine(self) -> str:
+        """What is averaged over the members: ``"logits"``, ``"probabilities"`` or ``"losses"``.
+
+        `logits` does the first two itself; an attack averages the losses.
+        """
+        ...
+
+
+@runtime_checkable
 class Modular(Differentiable, Protocol):
     """Optional capability: a network whose layers a defense can reach."""
 
@@ -279,6 +294,10 @@ class Crafter(Plugin):
     def craft(self, source: Classifier, x: Tensor, y: Tensor, threat: ThreatModel, seeds: SeedStream) -> Tensor:
         """Adversarial images for `x` (n, C, H, W) with true labels `y` (n,), inside the ball of `threat`."""
         raise NotImplementedError
+
+    def informed(self, seed_data: Split) -> Crafter:
+        """A crafter that may use the attacker's labelled images too; whoever has them asks for it before `craft`."""
+        return self
 
 
 class FittedSubstitute(NamedTuple):

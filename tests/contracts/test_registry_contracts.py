@@ -33,6 +33,7 @@ from robustnoise.api import (
     Stage,
     Targets,
     ThreatModel,
+    build,
     create,
 )
 from robustnoise.models.files import save_classifier
@@ -52,7 +53,12 @@ def _transfer(folder: Path) -> Plugin:
     return found
 
 
-MADE: dict[str, Callable[[Path], Plugin]] = {"pretrained": _pretrained, "transfer": _transfer}
+def _audit(folder: Path) -> Plugin:
+    found: Plugin = create("attack", "audit", crafter="apgd")
+    return found
+
+
+MADE: dict[str, Callable[[Path], Plugin]] = {"audit": _audit, "pretrained": _pretrained, "transfer": _transfer}
 """Plugins that can't be built without arguments."""
 
 EXCEPTIONS: dict[str, tuple[str, str]] = {}
@@ -70,6 +76,13 @@ def test_contracts(name: str, tmp_path: Path) -> None:
     contract, _reason = EXCEPTIONS[name]
     with pytest.raises(AssertionError, match=repr(contract)):
         check_plugin(plugin)
+
+
+@pytest.mark.parametrize("name", [r.name for r in registry().recipes() if "/" not in r.name])
+def test_contracts_of_recipes(name: str) -> None:
+    """With few steps, which the contracts of an ascent don't depend on."""
+    plugin = build(name, registry().find(name).kind)
+    check_plugin(dataclasses.replace(plugin, steps=min(plugin.steps, 10)) if hasattr(plugin, "steps") else plugin)
 
 
 def test_transfer_without_queries() -> None:

@@ -1,0 +1,169 @@
+"""What a gradient attack climbs: a loss of the source, averaged over its noise, and how good a result is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from robustnoise.api import BadParameter, Classifier, Differentiable, Ensembled, SeedStream, require_differentiable
+
+Targeted = Literal["off", "random", "least-likely"]
+View = Callable[[Tensor], Tensor]
+JUDGED_DRAWS = 16
+"""Draws, at least, by which restarts on a stochastic source are compared."""
+
+
+def best_other(logits: Tensor, y: Tensor) -> Tensor:
+    """(n,) the largest logit of a class that isn't `y`."""
+    return logits.scatter(1, y[:, None], -torch.inf).amax(1)
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """(n,) minus the log-probability of `y`."""
+    return functional.cross_entropy(logits, y, reduction="none")
+
+
+def cw(logits: Tensor, y: Tensor) -> Tensor:
+    """(n,) margin of the best other class over `y`; above 0 is misclassified."""
+    return best_other(logits, y) - logits.gather(1, y[:, None])[:, 0]
+
+
+def logit(logits: Tensor, y: Tensor) -> Tensor:
+    """(n,) minus the logit of `y`, which has no saturating softmax."""
+    return -logits.gather(1, y[:, None])[:, 0]
+
+
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """(n,) the margin of `cw` over the distance of the largest from the third largest logit.
+
+    Raises:
+        BadParameter: fewer than three classes.
+    """
+    if logits.shape[1] < 3:
+        raise BadParameter(f"loss = dlr: needs at least 3 classes, and the source has {logits.shape[1]}. Use loss=ce.")
+    ranked = logits.topk(3, dim=1).values
+    return cw(logits, y) / (ranked[:, 0] - ranked[:, 2] + 1e-12)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": cross_entropy, "cw": cw, "logit": logit, "dlr": dlr}
+"""Losses that grow as the class `y` loses; to reach a label is to lower them there."""
+
+
+class Objective:
+    """Rises as the attack gets closer to its goal, image by image.
+
+    Args:
+        source: has logits; of an `Ensembled` one that combines losses, the members' losses are averaged.
+        loss: a key of `LOSSES`.
+        x: (n, C, H, W) the images before the attack.
+        y: (n,) int64 true labels.
+        seeds: of the labels to reach.
+        targeted: ``"off"`` leaves the true label; else every image has another label to reach: one drawn evenly from
+            the others, or the one that the source finds least likely at `x`.
+        draws: of the source's noise that are averaged; a deterministic source is asked once.
+
+    Raises:
+        MissingCapability: the source has no gradients.
+    """
+
+    def __init__(
+        self,
+        source: Classifier,
+        loss: str,
+        x: Tensor,
+        y: Tensor,
+        seeds: SeedStream,
+        *,
+        targeted: Targeted = "off",
+        draws: int = 1,
+    ) -> None:
+        self.source = require_differentiable(source, "a gradient crafter")
+        self.members: tuple[Differentiable, ...] = (self.source,)
+        if isinstance(source, Ensembled) and source.combine == "losses":
+            self.members = source.members
+        self.stochastic = source.stochastic
+        self.draws = draws if self.stochastic else 1
+        self.loss = LOSSES[loss]
+        self.label, self.targeted = y, targeted != "off"
+        if targeted == "random":
+            offset = torch.randint(1, source.num_classes, y.shape, generator=seeds.generator("target"))
+            self.label = (y + offset.to(y.device)) % source.num_classes
+        elif targeted == "least-likely":
+            self.label = self._least_likely(x, y, seeds.child("target"))
+
+    def _least_likely(self, x: Tensor, y: Tensor, noise: SeedStream) -> Tensor:
+        draws = max(self.draws, JUDGED_DRAWS) if self.stochastic else 1
+        with torch.no_grad():
+            scores = [self.source.logits(x, noise=noise.child(k)).softmax(1).to(y.device) for k in range(draws)]
+        return sum(scores[1:], scores[0]).scatter(1, y[:, None], torch.inf).argmin(1)
+
+    def __call__(self, x: Tensor, noise: SeedStream) -> tuple[Tensor, Tensor]:
+        """In one draw of the noise: (n,) values to be raised, and (n,) float shares of members that are fooled."""
+        values, fooled = [], []
+        for number, member in enumerate(self.members):
+            logits = member.logits(x, noise=noise if len(self.members) == 1 else noise.child("member", number))
+            label = self.label.to(logits.device)
+            loss = self.loss(logits, label)
+            values.append(-loss if self.targeted else loss)
+            fooled.append(((logits.argmax(1) == label) == self.targeted).float())
+        if len(self.members) == 1:
+            return values[0], fooled[0]
+        return torch.stack(values).mean(0), torch.stack(fooled).mean(0)
+
+    def gradient(self, x: Tensor, noise: SeedStream, views: Sequence[View]) -> tuple[Tensor, Tensor]:
+        """The mean over draws and `views` of the gradient at `x`, and (n,) that of the values.
+
+        Args:
+            x: (n, C, H, W), of any values.
+            noise: the first draw's stream; the others are its children.
+            views: functions of the images at which the value is taken, differentiable.
+        """
+        total, value = torch.zeros_like(x), torch.zeros(len(x), device=x.device)
+        count = self.draws * len(views)
+        for k in range(count):
+            with torch.enable_grad():
+                leaf = x.detach().requires_grad_(True)
+                values, _ = self(views[k % len(views)](leaf), noise.child(k) if k else noise)
+                # Summed, not averaged: an image's gradient must not depend on how many neighbours it has.
+                (gradient,) = torch.autograd.grad(values.sum(), leaf)
+            if count == 1:
+                return gradient, values.detach().to(x.device)
+            total, value = total + gradient, value + values.detach().to(x.device)
+        return total / count, value / count
+
+    def value(self, x: Tensor, noise: SeedStream) -> Tensor:
+        """(n,) the mean over draws, of the same draws as in `gradient`."""
+        with torch.no_grad():
+            drawn = [self(x, noise.child(k) if k else noise)[0] for k in range(self.draws)]
+        return torch.stack(drawn).mean(0).to(x.device)
+
+    def judge(self, x: Tensor, noise: SeedStream) -> tuple[Tensor, Tensor]:
+        """(n,) share of draws in which the attack has its way, and (n,) mean value."""
+        draws = max(self.draws, JUDGED_DRAWS) if self.stochastic else 1
+        with torch.no_grad():
+            asked = [self(x, noise.child(k)) for k in range(draws)]
+        values, fooled = (torch.stack(part).mean(0).to(x.device) for part in zip(*asked, strict=True))
+        return fooled, values
+
+
+def best_of(restarts: int, run: Callable[[SeedStream], Tensor], objective: Objective, seeds: SeedStream) -> Tensor:
+    """Image by image the best result of several runs: fooled in most draws, then of the highest value.
+
+    All runs are judged by the same draws, which no run has seen.
+    """
+    best = run(seeds)
+    if restarts == 1:
+        return best
+    noise = seeds.child("judge")
+    fooled, value = objective.judge(best, noise)
+    for number in range(1, restarts):
+        new = run(seeds.child("restart", number))
+        new_fooled, new_value = objective.judge(new, noise)
+        better = (new_fooled > fooled) | ((new_fooled == fooled) & (new_value > value))
+        fooled, value = torch.where(better, new_fooled, fooled), torch.where(better, new_value, value)
+        best = torch.where(better[:, None, None, None], new, best)
+    return best
