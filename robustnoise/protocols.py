@@ -74,6 +74,19 @@ class Differentiable(Classifier, Protocol):
 
 
 @runtime_checkable
+class Softened(Classifier, Protocol):
+    """Optional capability of a classifier whose answers have no gradients: a differentiable stand-in for attacks."""
+
+    def softened(self) -> Differentiable:
+        """A classifier with this one's draws and, as nearly as gradients allow, its answers.
+
+        Raises:
+            MissingCapability: what it wraps has no gradients.
+        """
+        ...
+
+
+@runtime_checkable
 class Ensembled(Differentiable, Protocol):
     """Optional capability: several models that are attacked together."""
 
@@ -99,11 +112,13 @@ class Modular(Differentiable, Protocol):
 
 
 def require_differentiable(model: Classifier, who: str) -> Differentiable:
-    """`model`, if it has gradients.
+    """`model`, if it has gradients, or its stand-in.
 
     Raises:
-        MissingCapability: it has none.
+        MissingCapability: it has neither.
     """
+    if isinstance(model, Softened):
+        return model.softened()
     if not isinstance(model, Differentiable):
         raise MissingCapability(
             f"{who} needs logits with gradients, and {type(model).__name__} has none. "
@@ -204,6 +219,7 @@ class DefenseTraits:
         stage: when it acts.
         stochastic: two answers to the same image may differ.
         differentiable: gradients flow through it.
+        softened: they don't, but attacks that need them get a differentiable stand-in.
         abstains: it may answer -1.
         off: parameters at which it does nothing, for the contract "no strength is the identity".
     """
@@ -211,6 +227,7 @@ class DefenseTraits:
     stage: Stage
     stochastic: bool = False
     differentiable: bool = True
+    softened: bool = False
     abstains: bool = False
     off: dict[str, float | int] = field(default_factory=dict)
 
