@@ -279,12 +279,15 @@ def _name_of(cls: type[Plugin]) -> tuple[str, str | None]:
 def describe(plugin: Plugin) -> str:
     """The text that builds `plugin`: its first parameter and those that aren't at their default: ``vote(passes=16)``.
 
-    Where a recipe leaves fewer parameters to tell, the text starts from it: ``mi-fgsm(steps=10)``.
+    Where a recipe leaves fewer parameters to tell, the text starts from it: ``mi-fgsm(steps=10)``. It must come with the
+    plugin: the text is part of records, which don't depend on what else is installed.
     """
     if isinstance(plugin, Stack):
         return " | ".join(describe(p) for p in plugin.parts)
     called = _name_of(type(plugin))[0]
-    candidates = [(r.name, _told(plugin, r)) for r in registry().recipes() if r.plugin == called]
+    entry = registry().entry_of(type(plugin))
+    own = [r for r in registry().recipes() if entry and (r.plugin, r.origin) == (called, entry.origin)]
+    candidates = [(r.name, _told(plugin, r)) for r in own]
     candidates.append((called, _told(plugin, None)))
     name, told = min(((n, t) for n, t in candidates if t is not None), key=lambda c: len(c[1]))
     shown = [
@@ -318,6 +321,12 @@ def _told(plugin: Plugin, recipe: Recipe | None) -> dict[str, Any] | None:
         if value != default or (name in leading and not isinstance(value, Plugin)):
             told[name] = value
     return told
+
+
+def stands_for(recipe: Recipe) -> str:
+    """The text that a recipe is short for: ``gradient(steps=10, momentum=1)``."""
+    told = [f"{name}={format_value(value)}" for name, value in recipe.params.items()]
+    return f"{recipe.plugin}({', '.join(told)})" if told else recipe.plugin
 
 
 def format_value(value: Scalar) -> str:

@@ -206,9 +206,10 @@ class Board:
         data = setting["data"]
         theirs = {k: setting[k] for k in ("threat", "budget", "draws", "block", "identity")}
         theirs["data"] = {k: data.get(k) for k in ("name", "sizes")}
+        # The text follows from the specs, and may name a recipe that there wasn't yet.
         known = {**victim, "defense": written_out(victim["defense"])}
         namesakes = [v for v in self.victims if v.name == victim["name"]]
-        if any(v.identity(victim["digest"]) != known for v in namesakes):
+        if any({**v.identity(victim["digest"]), "text": victim["text"]} != known for v in namesakes):
             return False
         if attack is None:
             wanted = not self.attacked or victim["name"] in self.points
