@@ -74,7 +74,7 @@ class Differentiable(Classifier, Protocol):
 
 
 @runtime_checkable
-class Softened(Classifier, Protocol):
+class Softened(Protocol):
     """Optional capability of a classifier whose answers have no gradients: a differentiable stand-in for attacks."""
 
     def softened(self) -> Differentiable:
@@ -87,8 +87,8 @@ class Softened(Classifier, Protocol):
 
 
 @runtime_checkable
-class Ensembled(Differentiable, Protocol):
-    """Optional capability: several models that are attacked together."""
+class Ensembled(Protocol):
+    """Optional capability of a `Differentiable`: it is several models, which are attacked together."""
 
     @property
     def members(self) -> tuple[Differentiable, ...]: ...

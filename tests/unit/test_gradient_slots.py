@@ -258,12 +258,14 @@ def test_partners_are_of_another_class_and_drawn_evenly() -> None:
     pool = Pool.of(toy_split(30, num_classes=3))
     y = torch.arange(9000) % 3
     images = pool.partners(y, SEEDS.generator("admix"))
-    which = torch.cdist(images.flatten(1), pool.images.flatten(1)).argmin(1)
+    which = torch.cdist(images.flatten(1), pool.images.flatten(1) / 255).argmin(1)
     assert bool((pool.labels[which] != y).all())
     counts = torch.bincount(which[y == 1], minlength=30)[pool.labels != 1]
     assert counts.tolist() == pytest.approx([150] * 20, abs=5 * 150**0.5)
     alone = Pool.of(toy_split(1, num_classes=3))
-    assert torch.equal(alone.partners(torch.zeros(2, dtype=torch.int64), SEEDS.generator("a")), alone.images[[0, 0]])
+    assert torch.equal(
+        alone.partners(torch.zeros(2, dtype=torch.int64), SEEDS.generator("a")), alone.images[[0, 0]] / 255
+    )
 
 
 def test_admix_needs_images_of_the_attackers(trained: tuple[TorchClassifier, Tensor, Tensor]) -> None:

@@ -101,18 +101,25 @@ class Objective:
             scores = [self.source.logits(x, noise=noise.child(k)).softmax(1).to(y.device) for k in range(draws)]
         return sum(scores[1:], scores[0]).scatter(1, y[:, None], torch.inf).argmin(1)
 
-    def __call__(self, x: Tensor, noise: SeedStream) -> tuple[Tensor, Tensor]:
-        """In one draw of the noise: (n,) values to be raised, and (n,) float shares of members that are fooled."""
-        values, fooled = [], []
-        for number, member in enumerate(self.members):
-            logits = member.logits(x, noise=noise if len(self.members) == 1 else noise.child("member", number))
-            label = self.label.to(logits.device)
-            loss = self.loss(logits, label)
-            values.append(-loss if self.targeted else loss)
-            fooled.append(((logits.argmax(1) == label) == self.targeted).float())
+    def __call__(self, x: Tensor, noise: SeedStream) -> Tensor:
+        """(n,) values to be raised, in one draw of the noise."""
+        return self._values(self._logits(x, noise))
+
+    def _logits(self, x: Tensor, noise: SeedStream) -> list[Tensor]:
+        """Those of each member."""
         if len(self.members) == 1:
-            return values[0], fooled[0]
-        return torch.stack(values).mean(0), torch.stack(fooled).mean(0)
+            return [self.members[0].logits(x, noise=noise)]
+        return [m.logits(x, noise=noise.child("member", number)) for number, m in enumerate(self.members)]
+
+    def _values(self, logits: Sequence[Tensor]) -> Tensor:
+        losses = [self.loss(z, self.label.to(z.device)) for z in logits]
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean(0)
+        return -loss if self.targeted else loss
+
+    def _fooled(self, logits: Sequence[Tensor]) -> Tensor:
+        """(n,) float shares of the members."""
+        hits = [(z.argmax(1) == self.label.to(z.device)) == self.targeted for z in logits]
+        return torch.stack(hits).float().mean(0)
 
     def gradient(self, x: Tensor, noise: SeedStream, views: Sequence[View]) -> tuple[Tensor, Tensor]:
         """The mean over draws and `views` of the gradient at `x`, and (n,) that of the values.
@@ -127,7 +134,7 @@ class Objective:
         for k in range(count):
             with torch.enable_grad():
                 leaf = x.detach().requires_grad_(True)
-                values, _ = self(views[k % len(views)](leaf), noise.child(k) if k else noise)
+                values = self(views[k % len(views)](leaf), noise.child(k) if k else noise)
                 # Summed, not averaged: an image's gradient must not depend on how many neighbours it has.
                 (gradient,) = torch.autograd.grad(values.sum(), leaf)
             if count == 1:
@@ -138,16 +145,16 @@ class Objective:
     def value(self, x: Tensor, noise: SeedStream) -> Tensor:
         """(n,) the mean over draws, of the same draws as in `gradient`."""
         with torch.no_grad():
-            drawn = [self(x, noise.child(k) if k else noise)[0] for k in range(self.draws)]
+            drawn = [self(x, noise.child(k) if k else noise) for k in range(self.draws)]
         return torch.stack(drawn).mean(0).to(x.device)
 
     def judge(self, x: Tensor, noise: SeedStream) -> tuple[Tensor, Tensor]:
         """(n,) share of draws in which the attack has its way, and (n,) mean value."""
         draws = max(self.draws, JUDGED_DRAWS) if self.stochastic else 1
         with torch.no_grad():
-            asked = [self(x, noise.child(k)) for k in range(draws)]
-        values, fooled = (torch.stack(part).mean(0).to(x.device) for part in zip(*asked, strict=True))
-        return fooled, values
+            asked = [self._logits(x, noise.child(k)) for k in range(draws)]
+        fooled, values = ([part(logits) for logits in asked] for part in (self._fooled, self._values))
+        return torch.stack(fooled).mean(0).to(x.device), torch.stack(values).mean(0).to(x.device)
 
 
 def best_of(restarts: int, run: Callable[[SeedStream], Tensor], objective: Objective, seeds: SeedStream) -> Tensor:

@@ -52,7 +52,7 @@ class Pool(NamedTuple):
     """The attacker's images in the order of their labels."""
 
     images: Tensor
-    """(m, C, H, W) float32."""
+    """(m, C, H, W) uint8."""
     labels: Tensor
     """(m,) int64, rising."""
 
@@ -60,14 +60,18 @@ class Pool(NamedTuple):
     def of(cls, split: Split) -> Pool:
         """All images of `split`."""
         labels, order = to_tensor(split.labels).sort(stable=True)
-        return cls(torch.from_numpy(split.floats())[order], labels)
+        return cls(to_tensor(split.images)[order], labels)
 
     def partners(self, y: Tensor, generator: torch.Generator) -> Tensor:
-        """For each label of `y` (n,) an image of another class, drawn evenly; of any where there is no other."""
+        """For each label of `y` (n,) an image of another class, drawn evenly; of any where there is no other.
+
+        Returns:
+            (n, C, H, W) float32 in [0, 1].
+        """
         labels = y.cpu()
         first = torch.searchsorted(self.labels, labels)
         own = torch.searchsorted(self.labels, labels, right=True) - first
         own = torch.where(own == len(self.labels), 0, own)
         drawn = torch.rand(len(y), generator=generator, dtype=torch.float64) * (len(self.labels) - own)
         chosen = drawn.long()
-        return self.images[torch.where(chosen < first, chosen, chosen + own)].to(y.device)
+        return self.images[torch.where(chosen < first, chosen, chosen + own)].to(y.device).float() / 255
