@@ -277,10 +277,10 @@ def _name_of(cls: type[Plugin]) -> tuple[str, str | None]:
 
 
 def describe(plugin: Plugin) -> str:
-    """The text that builds `plugin`: its first parameter and those that aren't at their default: ``vote(passes=16)``.
+    """The text that builds `plugin`: its first parameter and those not at their default: ``vote(passes=16)``.
 
-    Where a recipe leaves no more parameters to tell, the text starts from it: ``mi-fgsm(steps=10)``. It must come with the
-    plugin: the text is part of records, which don't depend on what else is installed.
+    Where a recipe leaves no more parameters to tell, the text starts from it: ``mi-fgsm(steps=10)``. It must come with
+    the plugin: the text is part of records, which don't depend on what else is installed.
     """
     if isinstance(plugin, Stack):
         return " | ".join(describe(p) for p in plugin.parts)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustnoise.api import Classifier, Crafter, Norm, SeedStream, ThreatModel
 from robustnoise_attacks.gradient.engine import per_image
-from robustnoise_attacks.gradient.objective import Objective, best_of
+from robustnoise_attacks.gradient.objective import Objective, Standing, best_of
 
 PUSH = 0.75
 """Alpha: weight of the new step; the rest goes on along the last one."""
@@ -23,8 +23,9 @@ RISES = 0.75
 class APGD(Crafter):
     """Projected ascent with momentum that halves its step, image by image, wherever the loss stops rising.
 
-    It starts with steps of ``2 eps``, and after a halving goes on from the best image so far, which is what it returns.
-    On a stochastic source loss and gradient are means over `eot` draws of its noise.
+    It starts with steps of ``2 eps``, and after a halving goes on from the image of the highest loss so far. It returns
+    that image, or on a noise-free source, where there are any, the one of the highest loss that is misclassified. On a
+    stochastic source loss and gradient are means over `eot` draws of its noise.
     """
 
     reference = "Croce & Hein 2020, arXiv 2003.01690, algorithm 1; EOT: Athalye et al. 2018, arXiv 1802.00420"
@@ -58,12 +59,16 @@ class APGD(Crafter):
 
 
 def _climb(objective: Objective, x: Tensor, threat: ThreatModel, steps: int, seeds: SeedStream) -> Tensor:
-    def measured(point: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        return objective.gradient(point, seeds.child("noise", number), [lambda leaf: leaf])
+    def measured(point: Tensor, number: int) -> tuple[Tensor, Tensor, Standing]:
+        slope = objective.gradient(point, seeds.child("noise", number), [lambda leaf: leaf])
+        # With noise the share of few draws is luck, and the mean loss less so.
+        fooled = torch.zeros_like(slope.fooled) if objective.stochastic else slope.fooled
+        return slope.gradient, slope.value, Standing(fooled, slope.value)
 
     adv = previous = threat.project(x, x + _on_the_sphere(x, threat, seeds.generator("start")))
-    gradient, value = measured(adv, 0)
+    gradient, value, standing = measured(adv, 0)
     best, best_gradient, best_value = adv, gradient, value
+    kept, kept_standing = adv, standing
     schedule = _Schedule(steps, value)
     size = torch.full_like(value, 2 * threat.eps)
     for number in range(1, steps + 1):
@@ -73,10 +78,9 @@ def _climb(objective: Objective, x: Tensor, threat: ThreatModel, steps: int, see
         push = PUSH if number > 1 else 1.0
         moved = adv + push * (stepped - adv) + (1 - push) * (adv - previous)
         previous, adv = adv, threat.project(x, moved)
-        if number == steps:
-            value = objective.value(adv, seeds.child("noise", number))
-        else:
-            gradient, value = measured(adv, number)
+        gradient, value, standing = measured(adv, number)
+        above = standing.above(kept_standing)
+        kept, kept_standing = torch.where(above[:, None, None, None], adv, kept), standing.where(above, kept_standing)
         better = value > best_value
         wide = better[:, None, None, None]
         best, best_gradient = torch.where(wide, adv, best), torch.where(wide, gradient, best_gradient)
@@ -86,7 +90,7 @@ def _climb(objective: Objective, x: Tensor, threat: ThreatModel, steps: int, see
             wide = halved[:, None, None, None]
             size = torch.where(halved, size / 2, size)
             adv, gradient = torch.where(wide, best, adv), torch.where(wide, best_gradient, gradient)
-    return best
+    return kept
 
 
 class _Schedule:

@@ -170,9 +170,8 @@ class _Run:
 
     def _gradient(self, point: Tensor, number: int, near: int = 0) -> Tensor:
         noise = self.seeds.child("noise", number)
-        return self.objective.gradient(point, noise.child("near", near) if near else noise, self._views(number, near))[
-            0
-        ]
+        noise = noise.child("near", near) if near else noise
+        return self.objective.gradient(point, noise, self._views(number, near)).gradient
 
     def _views(self, number: int, near: int) -> list[View]:
         """The copies of the image at which the gradient is averaged."""

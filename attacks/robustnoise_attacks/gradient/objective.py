@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,6 +51,35 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": cross_entropy, "cw": cw, "logit": logit, "dlr": dlr}
 """Losses that grow as the class `y` loses; to reach a label is to lower them there."""
+
+
+class Slope(NamedTuple):
+    """The objective at a point."""
+
+    gradient: Tensor
+    """(n, C, H, W)."""
+    value: Tensor
+    """(n,) what is to be raised."""
+    fooled: Tensor
+    """(n,) share of the draws in which the attack has its way."""
+
+
+class Standing(NamedTuple):
+    """How good the images of a run are, image by image."""
+
+    fooled: Tensor
+    """(n,) share of the draws in which the attack has its way."""
+    value: Tensor
+    """(n,) what is to be raised; decides where shares are equal."""
+
+    def above(self, other: Standing) -> Tensor:
+        """(n,) bool: this is better."""
+        same = self.fooled == other.fooled
+        return (self.fooled > other.fooled) | (same & (self.value > other.value))
+
+    def where(self, mask: Tensor, other: Standing) -> Standing:
+        """This where `mask`, else the other."""
+        return Standing(*(torch.where(mask, a, b) for a, b in zip(self, other, strict=True)))
 
 
 class Objective:
@@ -101,10 +130,6 @@ class Objective:
             scores = [self.source.logits(x, noise=noise.child(k)).softmax(1).to(y.device) for k in range(draws)]
         return sum(scores[1:], scores[0]).scatter(1, y[:, None], torch.inf).argmin(1)
 
-    def __call__(self, x: Tensor, noise: SeedStream) -> Tensor:
-        """(n,) values to be raised, in one draw of the noise."""
-        return self._values(self._logits(x, noise))
-
     def _logits(self, x: Tensor, noise: SeedStream) -> list[Tensor]:
         """Those of each member."""
         if len(self.members) == 1:
@@ -121,40 +146,35 @@ class Objective:
         hits = [(z.argmax(1) == self.label.to(z.device)) == self.targeted for z in logits]
         return torch.stack(hits).float().mean(0)
 
-    def gradient(self, x: Tensor, noise: SeedStream, views: Sequence[View]) -> tuple[Tensor, Tensor]:
-        """The mean over draws and `views` of the gradient at `x`, and (n,) that of the values.
+    def gradient(self, x: Tensor, noise: SeedStream, views: Sequence[View]) -> Slope:
+        """What `Slope` says, as means over draws and `views`.
 
         Args:
             x: (n, C, H, W), of any values.
             noise: the first draw's stream; the others are its children.
             views: functions of the images at which the value is taken, differentiable.
         """
-        total, value = torch.zeros_like(x), torch.zeros(len(x), device=x.device)
+        total: Slope | None = None
         count = self.draws * len(views)
         for k in range(count):
             with torch.enable_grad():
                 leaf = x.detach().requires_grad_(True)
-                values = self(views[k % len(views)](leaf), noise.child(k) if k else noise)
+                logits = self._logits(views[k % len(views)](leaf), noise.child(k) if k else noise)
+                values = self._values(logits)
                 # Summed, not averaged: an image's gradient must not depend on how many neighbours it has.
                 (gradient,) = torch.autograd.grad(values.sum(), leaf)
-            if count == 1:
-                return gradient, values.detach().to(x.device)
-            total, value = total + gradient, value + values.detach().to(x.device)
-        return total / count, value / count
+            drawn = Slope(gradient, values.detach().to(x.device), self._fooled(logits).to(x.device))
+            total = drawn if total is None else Slope(*(a + b for a, b in zip(total, drawn, strict=True)))
+        assert total is not None
+        return total if count == 1 else Slope(*(part / count for part in total))
 
-    def value(self, x: Tensor, noise: SeedStream) -> Tensor:
-        """(n,) the mean over draws, of the same draws as in `gradient`."""
-        with torch.no_grad():
-            drawn = [self(x, noise.child(k) if k else noise) for k in range(self.draws)]
-        return torch.stack(drawn).mean(0).to(x.device)
-
-    def judge(self, x: Tensor, noise: SeedStream) -> tuple[Tensor, Tensor]:
-        """(n,) share of draws in which the attack has its way, and (n,) mean value."""
+    def judge(self, x: Tensor, noise: SeedStream) -> Standing:
+        """How well the attack stands at `x`; a stochastic source is asked `JUDGED_DRAWS` times at least."""
         draws = max(self.draws, JUDGED_DRAWS) if self.stochastic else 1
         with torch.no_grad():
             asked = [self._logits(x, noise.child(k)) for k in range(draws)]
         fooled, values = ([part(logits) for logits in asked] for part in (self._fooled, self._values))
-        return torch.stack(fooled).mean(0).to(x.device), torch.stack(values).mean(0).to(x.device)
+        return Standing(torch.stack(fooled).mean(0).to(x.device), torch.stack(values).mean(0).to(x.device))
 
 
 def best_of(restarts: int, run: Callable[[SeedStream], Tensor], objective: Objective, seeds: SeedStream) -> Tensor:
@@ -166,11 +186,10 @@ def best_of(restarts: int, run: Callable[[SeedStream], Tensor], objective: Objec
     if restarts == 1:
         return best
     noise = seeds.child("judge")
-    fooled, value = objective.judge(best, noise)
+    standing = objective.judge(best, noise)
     for number in range(1, restarts):
         new = run(seeds.child("restart", number))
-        new_fooled, new_value = objective.judge(new, noise)
-        better = (new_fooled > fooled) | ((new_fooled == fooled) & (new_value > value))
-        fooled, value = torch.where(better, new_fooled, fooled), torch.where(better, new_value, value)
-        best = torch.where(better[:, None, None, None], new, best)
+        judged = objective.judge(new, noise)
+        better = judged.above(standing)
+        standing, best = judged.where(better, standing), torch.where(better[:, None, None, None], new, best)
     return best
