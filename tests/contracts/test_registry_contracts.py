@@ -248,6 +248,11 @@ class CutsGradients(ToyNoise):
         return _Cut(model, self)
 
 
+@dataclasses.dataclass(frozen=True)
+class ClaimsAStandIn(ToyNoise):
+    traits = DefenseTraits(Stage.INFERENCE, stochastic=True, softened=True, off={"sigma": 0.0})
+
+
 class _Cut(_Noisy):
     def change(self, x: Tensor, noise: SeedStream) -> Tensor:
         return super().change(x, noise).detach()
@@ -296,6 +301,7 @@ def test_the_sound_toys_pass(plugin: Plugin) -> None:
         (BatchNoise(), "row-independence"),
         (NeverOff(), "off-is-identity"),
         (CutsGradients(), "traits"),
+        (ClaimsAStandIn(), "traits"),
         (LeavesHooks(), "model-untouched"),
         (SilentDefense(), "acts"),
     ],

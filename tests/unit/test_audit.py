@@ -35,6 +35,7 @@ from robustnoise.api import (
 )
 from robustnoise.errors import BadParameter
 from robustnoise.harness.experiment import Attack, Victim, check_parts
+from robustnoise.registry import describe
 from robustnoise.testing import CoinClassifier, check_plugin, toy_dataset
 from robustnoise.training import Schedule
 from robustnoise_attacks import APGD, PGD, AuditAttack
@@ -161,9 +162,12 @@ def test_a_vote_is_climbed_by_the_mean_of_its_passes(net: TorchClassifier, rule:
     assert (soft.stochastic, soft.digest, soft.passes) == (True, vote.digest, vote.passes)
 
 
-@pytest.mark.parametrize("defense", [Vote(9), AdaptiveVote(30)], ids=lambda d: type(d).__name__)
+NOISE = GaussianInputNoise(0.1)
+
+
+@pytest.mark.parametrize("defense", [NOISE | Vote(9), NOISE | AdaptiveVote(30), Vote(3) | NOISE], ids=describe)
 def test_an_audit_goes_through_noise_and_vote(net: TorchClassifier, defense: Defense) -> None:
-    victim = defense.apply(GaussianInputNoise(0.1).apply(net, CTX), CTX)
+    victim = defense.apply(net, CTX)
     x, y = _tensors(DATA.evaluation)
     adv = APGD(10, eot=2).craft(victim, x, y, Linf(0.08), SEEDS)
     before, after = ((victim.predict(i, noise=SEEDS).labels == y).float().mean().item() for i in (x, adv))
