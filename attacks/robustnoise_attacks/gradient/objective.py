@@ -117,7 +117,8 @@ class Objective:
         self.stochastic = source.stochastic
         self.draws = draws if self.stochastic else 1
         self.loss = LOSSES[loss]
-        self.label, self.targeted = y, targeted != "off"
+        # Cloned: labels out of `predict` are inference tensors, which autograd refuses.
+        self.label, self.targeted = y.clone(), targeted != "off"
         if targeted == "random":
             offset = torch.randint(1, source.num_classes, y.shape, generator=seeds.generator("target"))
             self.label = (y + offset.to(y.device)) % source.num_classes
