@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustnoise.api import (
+    Access,
     Answer,
     Classifier,
     Context,
@@ -37,7 +38,8 @@ class Vote(Defense):
     A pass that abstains counts for nothing; the answer abstains, with zeros, where every pass did.
 
     Raises:
-        MissingCapability: at the first answer, where a mean is asked of a classifier that shows labels alone.
+        MissingCapability: a mean is asked of a classifier that shows labels alone; at the first answer where that isn't
+            known before.
     """
 
     reference = (
@@ -55,6 +57,17 @@ class Vote(Defense):
     def apply(self, model: Classifier, ctx: Context) -> Classifier:
         """See `Defense.apply`."""
         return model if self.passes == 1 else _Voting(model, self)
+
+    def shows(self, inner: Access) -> Access:
+        """Shares or means of the votes."""
+        if self.passes == 1:
+            return inner
+        if self.rule == "majority":
+            return Access.SCORES
+        needed = Access.SCORES if self.rule == "mean-probability" else Access.LOGITS
+        if inner < needed:
+            raise MissingCapability(_lacking(self.rule, needed.name.lower()))
+        return needed
 
 
 class _Voting(Wrapper):
@@ -78,6 +91,13 @@ class _Voting(Wrapper):
         if self.defense.rule == "majority":
             return Ballot(self.num_classes, self.defense.passes)
         return _Mean("scores" if self.defense.rule == "mean-probability" else "logits", self.defense)
+
+
+def _lacking(rule: str, part: str) -> str:
+    return (
+        f"vote(rule={rule}) needs the {part} of every pass, and the classifier it votes over answers without {part}. "
+        "Use rule=majority, or put the vote before the stage that hides them."
+    )
 
 
 class _Summary(Protocol):
@@ -143,10 +163,7 @@ class _Mean:
     def add(self, answer: Answer) -> None:
         values = answer.scores if self.part == "scores" else answer.logits
         if values is None:
-            raise MissingCapability(
-                f"vote(rule={self.defense.rule}) needs the {self.part} of every pass, and the classifier it votes over "
-                f"answers without {self.part}. Use rule=majority, or put the vote before the stage that hides them."
-            )
+            raise MissingCapability(_lacking(self.defense.rule, self.part))
         votes = (answer.labels >= 0).to(torch.int64)
         # An abstaining pass may hold anything, NaN too, so it is cut out and not multiplied by zero.
         values = torch.where(votes[:, None] > 0, values, 0.0).double()

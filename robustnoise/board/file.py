@@ -87,11 +87,23 @@ class RunPart(Part):
 
 
 class VictimPart(Part):
-    """A victim with its own reference or architecture."""
+    """A victim with its own reference or architecture, or a target that somebody brings, with its options."""
 
-    defense: str
+    defense: str | None = None
     reference: str | None = None
     model: str | None = None
+    target: str | None = None
+    options: dict[str, str | bool | int | float | list[float] | None] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> VictimPart:
+        if self.defense is None and self.target is None:
+            raise WrongKey("defense", "give a defense, a target, or both")
+        if self.target is not None and self.model is not None:
+            raise WrongKey("model", "a target is a network already; leave one of the two out")
+        if self.target is None and self.options:
+            raise WrongKey("options", "without a target they have no meaning")
+        return self
 
 
 class LinePart(Part):
