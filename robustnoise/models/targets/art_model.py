@@ -30,8 +30,9 @@ class ArtTarget(Target):
             identity=named(name), input_shape=input_shape, num_classes=num_classes, output=output, stochastic=stochastic
         )
         self.classifier = classifier
-        low, high = classifier.clip_values or (0.0, 1.0)
-        self._low, self._span = np.float32(low), np.float32(high) - np.float32(low)
+        clip = classifier.clip_values
+        low, high = (np.asarray(v, np.float32) for v in ((0, 1) if clip is None else clip))
+        self._low, self._span = low, high - low
 
     def ask(self, x: Array) -> Array:
         """What ART's predict says, its preprocessing and postprocessing included."""

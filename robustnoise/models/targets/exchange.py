@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -106,7 +107,10 @@ class Exchange:
         headers |= auth_headers(self.auth_env, self.auth_header)
         if self._client is None:
             # No redirects, and no proxies or passwords of the environment: the user named one address.
-            self._client = httpx.Client(timeout=self.timeout, follow_redirects=False, trust_env=False)
+            # Certificates are loaded for https alone: it takes longer than an answer.
+            secure = self.url.startswith("https:")
+            self._client = httpx.Client(timeout=self.timeout, follow_redirects=False, trust_env=False, verify=secure)
+            weakref.finalize(self, self._client.close)
         ends = time.monotonic() + self.timeout
         try:
             with self._client.stream("POST", self.url, content=body, headers=headers) as response:

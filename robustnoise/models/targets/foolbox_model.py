@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,9 @@ class FoolboxTarget(Target):
             stochastic=stochastic,
         )
         self.model = model
-        self._network: nn.Module = model._model
+        # Foolbox keeps the network in the closure of a function alone.
+        cells = [cell.cell_contents for cell in model._model.__closure__ or ()]
+        self._network = next(c for c in cells if isinstance(c, nn.Module))
 
     def ask(self, x: Array) -> Array:
         """The model's logits, its preprocessing included."""
@@ -52,7 +55,8 @@ def from_foolbox(
     Raises:
         BadParameter: it is no ``foolbox.PyTorchModel``, or a value is outside its range.
     """
-    if not isinstance(getattr(model, "_model", None), nn.Module) or not hasattr(model, "bounds"):
+    foolbox = sys.modules.get("foolbox")
+    if foolbox is None or not isinstance(model, foolbox.PyTorchModel):
         raise BadParameter(
             f"{type(model).__name__} is no foolbox.PyTorchModel. For models of other frameworks use from_callable."
         )

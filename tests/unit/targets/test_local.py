@@ -21,6 +21,7 @@ from robustnoise.models.targets.isolation import evaluating, seeded_globals
 from robustnoise.models.targets.probe import probe
 from robustnoise.protocols import Classifier, Context
 from robustnoise.seeds import SeedStream
+from robustnoise.testing.toys import toy_split
 from robustnoise.threat import Access
 
 SHAPE, CLASSES = (2, 4, 4), 3
@@ -73,7 +74,7 @@ def test_mean_and_std_go_inside_and_the_network_stays_as_it_is() -> None:
 
 def test_a_torch_target_takes_noise_inside_and_a_vote() -> None:
     classifier = rn.models.from_torch(net(), **SETTING)
-    stack = (LayerNoise(20) | Vote(8)).apply(classifier, Context(seed=1))
+    stack = (LayerNoise(20) | Vote(8)).apply(classifier, Context(toy_split(16, SHAPE, CLASSES), seed=1))
     assert stack.stochastic
     assert stack.predict(X, noise=NOISE).scores is not None
 
