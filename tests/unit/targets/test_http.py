@@ -57,7 +57,7 @@ def test_answers_come_through_unchanged(endpoint: Endpoint, tmp_path: Path, code
     logits = torch.from_numpy(truth(X.numpy()))
     made = {"labels": logits.argmax(1), "probabilities": logits.softmax(1), "logits": logits}
     endpoint.output = output
-    endpoint.answer = lambda x: made[output].numpy()
+    endpoint.answer = lambda _: made[output].numpy()
     victim = target(endpoint, tmp_path, codec=codec, output=output)
     said = victim.predict(X, noise=NOISE)
     assert torch.equal(said.labels, logits.argmax(1))
@@ -114,7 +114,7 @@ def test_a_wait_that_is_asked_for_is_kept_and_one_too_long_stops(
     endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(Exchange, "sleep", lambda self, seconds: slept.append(seconds))
+    monkeypatch.setattr(Exchange, "sleep", lambda _, seconds: slept.append(seconds))
     monkeypatch.setattr("robustnoise.models.targets.http_target.FIRST_WAIT", 0.5)
     endpoint.script = ["status 429 7", "status 500", "status 500", "ok", "status 503 3600"]
     victim = target(endpoint, tmp_path)

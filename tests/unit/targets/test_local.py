@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from robustnoise_defenses import GaussianInputNoise, LayerNoise, Vote
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from robustnoise.protocols import Classifier, Context
 from robustnoise.seeds import SeedStream
 from robustnoise.testing.toys import toy_split
 from robustnoise.threat import Access
+from robustnoise_defenses import GaussianInputNoise, LayerNoise, Vote
 
 SHAPE, CLASSES = (2, 4, 4), 3
 NOISE = SeedStream(0, ("test",))
@@ -48,7 +48,7 @@ def net() -> Net:
 
 
 def global_state() -> tuple[object, ...]:
-    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index]
+    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
 
 
 def sums(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -185,7 +185,7 @@ def test_what_a_function_answers_is_what_it_declares(output: Any, access: Access
     ],
 )
 def test_nonsense_is_refused(output: Any, said: Any, words: str) -> None:
-    target = rn.models.from_callable(lambda x: said, name="f", output=output, **SETTING)
+    target = rn.models.from_callable(lambda _: said, name="f", output=output, **SETTING)
     with pytest.raises(TargetFailed, match=words):
         target.predict(X, noise=NOISE)
 
@@ -365,7 +365,7 @@ def test_a_factory_that_makes_nothing_is_named(factory: Path, name: str, words: 
         rn.models.from_factory("no.such.module:make", **SETTING)
 
 
-@pytest.mark.parametrize("spoil", [lambda c: c[:-7], lambda c: b"\x80\x04" + c, lambda c: b"", lambda c: c[:40] * 3])
+@pytest.mark.parametrize("spoil", [lambda c: c[:-7], lambda c: b"\x80\x04" + c, lambda _: b"", lambda c: c[:40] * 3])
 def test_damaged_weights_are_refused(factory: Path, spoil: Callable[[bytes], bytes]) -> None:
     path = factory.with_name("w.safetensors")
     save_file({"1.weight": torch.zeros(3, 32), "1.bias": torch.zeros(3)}, path)
