@@ -228,7 +228,7 @@ class Board:
                 journals=journals,
             )  # fmt: skip
         except RobustnoiseError as error:
-            raise type(error)(f"victims.{victim.name}: {error}") from None
+            raise BadBoard(f"victims.{victim.name}: {error}") from None
         return replace(victim, classifier=classifier)
 
     def ranks(self, setting: Mapping[str, Any], attack: Mapping[str, Any] | None, victim: Mapping[str, Any]) -> bool:
