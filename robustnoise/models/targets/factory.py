@@ -21,6 +21,7 @@ from robustnoise.models.targets.isolation import seeded_globals
 from robustnoise.models.targets.torch_module import from_torch
 from robustnoise.protocols import Classifier
 from robustnoise.seeds import SeedStream
+from robustnoise.spec import digest_of
 
 
 def from_factory(
@@ -56,7 +57,10 @@ def from_factory(
     if isinstance(made, nn.Module):
         if weights is not None:
             _load(made, Path(weights))
-        return from_torch(made, input_shape=input_shape, num_classes=num_classes, mean=mean, std=std)
+        classifier = from_torch(made, input_shape=input_shape, num_classes=num_classes, mean=mean, std=std)
+        # What the layers call lies in the same file.
+        classifier.module.code = digest_of([classifier.module.code, _file_hash(factory)])
+        return classifier
     if not isinstance(made, Classifier):
         raise BadParameter(f"{factory} returned {type(made).__name__}: expected a torch.nn.Module or a classifier.")
     if weights is not None or mean is not None or std is not None:
@@ -69,6 +73,11 @@ def from_factory(
             f"expected {num_classes} classes and images {tuple(input_shape)}."
         )
     return made
+
+
+def _file_hash(factory: str) -> str | None:
+    place = factory.rpartition(":")[0]
+    return hashlib.sha256(Path(place).read_bytes()).hexdigest() if place.endswith(".py") else None
 
 
 def _function(factory: str) -> Callable[[], Any]:
@@ -107,7 +116,16 @@ def _from_file(path: Path) -> ModuleType:
         except Exception as error:
             del sys.modules[name]
             raise BadParameter(f"{path} failed: {type(error).__name__}: {error}.") from error
+        _pickle_by_value(module)
     return sys.modules[name]
+
+
+def _pickle_by_value(module: ModuleType) -> None:
+    """Let its classes travel whole to worker processes, which can't import it by name."""
+    # joblib brings cloudpickle inside itself, or from 1.6 on beside itself.
+    for name in ("joblib.externals.cloudpickle", "cloudpickle"):
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name).register_pickle_by_value(module)
 
 
 def _load(network: nn.Module, path: Path) -> None:

@@ -29,6 +29,8 @@ class Normalised(nn.Module):
         self.network = network
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+        # Now: in another process the source of a class that came in a pickle isn't found.
+        self.code = source_digest(network)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of images in [0, 1]."""
@@ -39,7 +41,7 @@ class Normalised(nn.Module):
 
     def extra_repr(self) -> str:
         """The code of the user's layers: a digest sees the weights, and this is what is done with them."""
-        return f"code={source_digest(self.network)}"
+        return f"code={self.code}"
 
 
 def source_digest(network: nn.Module) -> str:

@@ -352,6 +352,8 @@ def test_a_factory_makes_the_network_and_safetensors_its_weights(factory: Path) 
     unset = [rn.models.from_factory(f"{factory}:make", **SETTING).digest for _ in range(2)]
     assert unset[0] == unset[1] != target.digest
     assert isinstance(rn.models.from_factory(f"{factory}:ready", **SETTING), Classifier)
+    factory.write_text(FACTORY + "\n# changed")
+    assert rn.models.from_factory(f"{factory}:make", **SETTING).digest != unset[0]
 
 
 @pytest.mark.parametrize(
