@@ -109,7 +109,9 @@ def evaluate(
     norm: NormName = "linf",
     access: AccessName = "labels",
     model: ModelText = "small-cnn",
-    undefended: Annotated[str, typer.Option(help="The undefended net to compare with.")] = "plain-training",
+    undefended: Annotated[
+        str | None, typer.Option(help="The undefended net to compare with [default: plain-training].")
+    ] = None,
     draws: Draws = 10,
     budget: Queries = None,
     seed: Seed = None,
@@ -130,11 +132,15 @@ def evaluate(
         trust_code=trust_code,
     )  # fmt: skip
     if target is not None:
+        if undefended is not None or model != "small-cnn":
+            raise BadParameter("--undefended and --model are about nets that are trained here; leave them out.")
         evaluate_target(target, option or [], defense, attack, setting)
         return
-    if defense is None or option:
-        raise BadParameter("--option belongs to --target." if defense else "expected --defense, --target or both.")
-    evaluate_defense(defense, undefended, attack, setting)
+    if defense is None:
+        raise BadParameter("expected --defense, --target or both.")
+    if option or trust_code:
+        raise BadParameter("--option and --trust-code belong to --target.")
+    evaluate_defense(defense, undefended or "plain-training", attack, setting)
 
 
 @app.command()

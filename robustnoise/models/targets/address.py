@@ -36,9 +36,9 @@ def check_auth(auth_env: str | None, auth_header: str) -> None:
     Raises:
         BadParameter: they can't.
     """
-    if auth_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", auth_env):
+    if auth_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", str(auth_env)):
         raise BadParameter("auth_env: expected the name of an environment variable, not the credential itself.")
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,99}", auth_header):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,99}", str(auth_header)):
         raise BadParameter(f"auth_header = {auth_header!r}: expected the name of a header, such as Authorization.")
 
 

@@ -195,10 +195,14 @@ def from_http(  # noqa: PLR0913 - an option is an argument
     if codec not in ("json", "npy"):
         raise BadParameter(f"codec = {codec!r}: expected json or npy.")
     check_auth(auth_env, auth_header)
-    require("httpx", purpose="an HTTP target", install=INSTALL)
+    httpx = require("httpx", purpose="an HTTP target", install=INSTALL)
+    try:
+        httpx.URL(check_url(url))
+    except httpx.InvalidURL:
+        raise BadParameter("the address of the HTTP target names no host that can be asked.") from None
     answer_limit = 2**16 + batch * num_classes * 64
     exchange = Exchange(
-        check_url(url), codec, auth_env, auth_header, float(timeout), requests_per_second, answer_limit
+        url, codec, auth_env, auth_header, float(timeout), requests_per_second, answer_limit
     )  # fmt: skip
     return HttpTarget(
         url, name=name, input_shape=input_shape, num_classes=num_classes, output=output, stochastic=stochastic,

@@ -38,5 +38,6 @@ def probe(classifier: Classifier, x: Tensor) -> None:
         if not bool(gap <= TOLERANCE * scale):
             raise TargetFailed(
                 f"{type(classifier).__name__} is declared deterministic, but answered the same {len(x)} images "
-                "in two ways. Declare stochastic = true, so that it is scored in fresh draws."
+                "in two ways. Declare stochastic = true, so that it is scored in fresh draws; a kind that can't "
+                "goes through from_callable."
             )

@@ -64,7 +64,7 @@ class TargetText:
             missing = [key for key in ("name", "output", "max_rows") if key not in self.options]
             if missing:
                 raise BadParameter(f"an HTTP target needs the options {', '.join(missing)}; see docs/targets.md.")
-        if self.options.get("output", "logits") not in ACCESS:
+        if self.options.get("output", "logits") not in list(ACCESS):
             raise BadParameter(f"target option output = {self.options['output']!r}: expected {', '.join(ACCESS)}.")
 
     @property

@@ -280,7 +280,7 @@ def test_the_credential_is_sent_and_is_nowhere_else(
     assert "s3cret" not in str(raised.value)
     assert "s3cret" not in (tmp_path / f"{victim.digest[:16]}.jsonl").read_text()
     assert b"s3cret" not in pickle.dumps(victim)
-    assert "s3cret" not in caplog.text.replace("Authorization", "")
+    assert "s3cret" not in caplog.text
 
 
 @pytest.mark.parametrize("value", ["", "Bearer a\r\nX: 1", "schlüssel", " s3cret"])
@@ -299,7 +299,7 @@ def test_an_unfit_credential_is_refused_before_anything_is_charged(
     "url",
     ["http://user:s3cret@localhost/", "http://s3cret@localhost/", "https://localhost/?key=s3cret", "http://localhost/#s3cret",
      "file:///etc/s3cret", "ftp://localhost/s3cret", "http:///s3cret", "http://[s3cret", "http://a:99999/s3cret",
-     "http://localhost/s3cret\r\nX: 1", "//localhost/s3cret"],
+     "http://localhost/s3cret\r\nX: 1", "http://☃/s3cret", "//localhost/s3cret"],
 )  # fmt: skip
 def test_other_addresses_are_refused_and_not_repeated(endpoint: Endpoint, tmp_path: Path, url: str) -> None:
     endpoint.url = url
@@ -331,7 +331,7 @@ def test_a_request_that_is_too_large_is_refused_before_it_is_charged(
     "changes",
     [{"max_rows": -1}, {"max_rows": True}, {"batch": 0}, {"retries": -1}, {"timeout": 0}, {"timeout": float("nan")},
      {"requests_per_second": -1}, {"codec": "pickle"}, {"output": "scores"}, {"auth_env": "Bearer abc"},
-     {"auth_header": "a b"}, {"name": ""}, {"num_classes": 1}, {"input_shape": (2, 2)}],
+     {"auth_header": "a b"}, {"auth_env": 5}, {"name": ""}, {"num_classes": 1}, {"input_shape": (2, 2)}],
 )  # fmt: skip
 def test_wrong_options_are_refused(endpoint: Endpoint, tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(BadParameter):

@@ -139,7 +139,10 @@ def test_a_target_of_other_images_is_refused(here: Path) -> None:
     ("arguments", "words"),
     [
         ((), "expected --defense, --target or both"),
-        (("--defense", "plain-training", "--option", "a=1"), "--option belongs to --target"),
+        (("--defense", "plain-training", "--option", "a=1"), "belong to --target"),
+        (("--defense", "plain-training", "--trust-code"), "belong to --target"),
+        (("--target", "net.safetensors", "--model", "mlp"), "trained here"),
+        (("--target", "net.safetensors", "--undefended", "plain-training"), "trained here"),
         (("--target", "net.safetensors", "--option", "a"), "expected key=value"),
     ],
 )
