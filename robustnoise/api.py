@@ -20,6 +20,7 @@ from robustnoise.errors import (
     MissingCapability,
     MissingExtra,
     RobustnoiseError,
+    TargetFailed,
 )
 from robustnoise.models.classifier import InputWrapper, LayerWrapper, TorchClassifier, Wrapper, answer_from_logits
 from robustnoise.models.files import load_classifier
@@ -127,6 +128,7 @@ __all__ = [
     "Split",
     "Stage",
     "Substitute",
+    "TargetFailed",
     "Targets",
     "ThreatModel",
     "TorchClassifier",

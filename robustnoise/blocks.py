@@ -40,9 +40,13 @@ def pad(x: Tensor) -> Tensor:
 
 
 def predict_blocks(classifier: Classifier, x: Tensor, noise: SeedStream) -> Answer:
-    """The answer to any number of rows; block b draws from ``noise.child(b)``."""
+    """The answer to any number of rows; block b draws from ``noise.child(b)``.
+
+    A classifier whose attribute ``metered`` is true is asked about these rows alone, since each costs something.
+    """
+    fill = (lambda rows: rows) if getattr(classifier, "metered", False) else pad
     answers = [
-        _cut(classifier.predict(pad(x[start:stop]), noise=noise.child(number)), stop - start)
+        _cut(classifier.predict(fill(x[start:stop]), noise=noise.child(number)), stop - start)
         for number, start, stop in block_ranges(len(x))
     ]
     if not answers:

@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from robustnoise.errors import BadSpec
 from robustnoise.protocols import Classifier, Context, DefenseTraits, Stage
 from robustnoise.spec import Plugin
+from robustnoise.threat import Access
 
 
 class Defense(Plugin):
@@ -24,6 +25,10 @@ class Defense(Plugin):
     def apply(self, model: Classifier, ctx: Context) -> Classifier:
         """A defended classifier; `model` itself is left as it is."""
         raise NotImplementedError
+
+    def shows(self, inner: Access) -> Access:
+        """The most that a model which answers `inner` answers behind this defense; override it where that differs."""
+        return inner
 
     def stages(self) -> tuple[Defense, ...]:
         """The defenses that this one consists of, in order."""
@@ -107,6 +112,12 @@ class Stack(Defense):
     def inference(self) -> tuple[Defense, ...]:
         """The inference stages."""
         return tuple(p for p in self.parts if p.traits.stage is Stage.INFERENCE)
+
+    def shows(self, inner: Access) -> Access:
+        """See `Defense.shows`."""
+        for part in self.parts:
+            inner = part.shows(inner)
+        return inner
 
     def stages(self) -> tuple[Defense, ...]:
         """The parts."""

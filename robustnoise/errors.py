@@ -58,6 +58,10 @@ class AttackFailed(RobustnoiseError):
     """Somebody else's attack raised or handed in nonsense: its cells fail, the rest of a run goes on."""
 
 
+class TargetFailed(RobustnoiseError):
+    """A target that somebody brings did not answer, or with nonsense; what was paid for is kept."""
+
+
 class MissingExtra(RobustnoiseError, ImportError):
     """An optional dependency is absent; the message names the extra to install."""
 

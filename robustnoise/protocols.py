@@ -111,6 +111,12 @@ class Modular(Differentiable, Protocol):
         ...
 
 
+def access_of(model: Classifier) -> Access:
+    """The most that `model` answers, from its attribute ``access``; one without it is taken to answer everything."""
+    access: Access = getattr(model, "access", Access.GRADIENTS)
+    return access
+
+
 def require_differentiable(model: Classifier, who: str) -> Differentiable:
     """`model`, if it has gradients, or its stand-in.
 

@@ -154,6 +154,8 @@ def _global_randomness(text: str) -> list[str]:
 
 
 RESTORED = {
+    "robustnoise.models.targets.isolation": {"random", "random.seed", "np.random.seed",
+                                             "np.random.set_state"},  # lets somebody else's code draw from a stream
     "robustnoise.harness.isolation": {"np.random.set_state"},  # puts back what a third party's attack has moved
     "robustnoise.testing.common": {"random", "random.seed", "np.random.seed", "np.random.set_state",
                                       "torch.set_rng_state"},  # moves the state to see whether a plugin reads it

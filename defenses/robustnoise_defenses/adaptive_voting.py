@@ -36,6 +36,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustnoise.api import (
+    Access,
     Answer,
     Classifier,
     Context,
@@ -95,6 +96,10 @@ class AdaptiveVote(Defense):
     def apply(self, model: Classifier, ctx: Context) -> Classifier:
         """See `Defense.apply`."""
         return model if self.max_passes == 1 else _Adaptive(model, self)
+
+    def shows(self, inner: Access) -> Access:
+        """Shares of the votes."""
+        return inner if self.max_passes == 1 else Access.SCORES
 
 
 class _Adaptive(Wrapper):

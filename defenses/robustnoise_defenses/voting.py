@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustnoise.api import (
+    Access,
     Answer,
     Classifier,
     Context,
@@ -47,7 +48,8 @@ class Vote(Defense):
     A pass that abstains counts for nothing; the answer abstains, with zeros, where every pass did.
 
     Raises:
-        MissingCapability: at the first answer, where a mean is asked of a classifier that shows labels alone.
+        MissingCapability: a mean is asked of a classifier that shows labels alone; at the first answer where that isn't
+            known before.
     """
 
     reference = (
@@ -65,6 +67,17 @@ class Vote(Defense):
     def apply(self, model: Classifier, ctx: Context) -> Classifier:
         """See `Defense.apply`."""
         return model if self.passes == 1 else _Voting(model, self)
+
+    def shows(self, inner: Access) -> Access:
+        """Shares or means of the votes."""
+        if self.passes == 1:
+            return inner
+        if self.rule == "majority":
+            return Access.SCORES
+        needed = Access.SCORES if self.rule == "mean-probability" else Access.LOGITS
+        if inner < needed:
+            raise MissingCapability(_lacking(self.rule, needed.name.lower()))
+        return needed
 
 
 class _Voting(Wrapper):
@@ -118,6 +131,13 @@ class SoftVote:
         if self.part == "logits":
             return passes.mean(0)
         return passes.log_softmax(2).logsumexp(0) - math.log(self.count)
+
+
+def _lacking(rule: str, part: str) -> str:
+    return (
+        f"vote(rule={rule}) needs the {part} of every pass, and the classifier it votes over answers without {part}. "
+        "Use rule=majority, or put the vote before the stage that hides them."
+    )
 
 
 class _Summary(Protocol):
@@ -183,10 +203,7 @@ class _Mean:
     def add(self, answer: Answer) -> None:
         values = answer.scores if self.part == "scores" else answer.logits
         if values is None:
-            raise MissingCapability(
-                f"vote(rule={self.defense.rule}) needs the {self.part} of every pass, and the classifier it votes over "
-                f"answers without {self.part}. Use rule=majority, or put the vote before the stage that hides them."
-            )
+            raise MissingCapability(_lacking(self.defense.rule, self.part))
         votes = (answer.labels >= 0).to(torch.int64)
         # An abstaining pass may hold anything, NaN too, so it is cut out and not multiplied by zero.
         values = torch.where(votes[:, None] > 0, values, 0.0).double()

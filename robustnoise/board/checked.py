@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from robustnoise.blocks import BLOCK
 from robustnoise.board.file import BoardFile, BudgetPart, VictimPart
 from robustnoise.board.recipes import expand, expand_recipes
 from robustnoise.board.sweeps import Swept, sweep
-from robustnoise.compose import Defense, split_stages
-from robustnoise.data import load_dataset
+from robustnoise.compose import Defense, Identity, split_stages
+from robustnoise.data import Dataset, load_dataset
 from robustnoise.errors import BadBoard, RobustnoiseError
 from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.models.targets.text import TargetText
 from robustnoise.registry import build, spec_of, written_out
 from robustnoise.report.curves import Curve
 from robustnoise.report.published import Published
@@ -134,18 +135,28 @@ class Board:
             training, inference = split_stages(victim.defense)
             reference = victim.reference
             if reference is None and inference.stages():
-                same = [v.name for v in built if v.defense == training and v.model == victim.model]
+                same = [
+                    v.name for v in built if (v.defense, v.model, v.target) == (training, victim.model, victim.target)
+                ]
                 reference = same[0] if same else f"{victim.name} less inference"
                 if not same:
-                    complete.append(Victim(reference, training, victim.model, undefended))
+                    complete.append(replace(victim, name=reference, defense=training, reference=undefended))
             elif reference is None and victim.name != undefended:
                 reference = undefended
-            complete.append(Victim(victim.name, victim.defense, victim.model, reference))
+            complete.append(replace(victim, reference=reference))
         return tuple(complete)
 
     def _victim(self, name: str, part: str | VictimPart) -> Victim:
         part = VictimPart(defense=part) if isinstance(part, str) else part
-        defense: Defense = self._build(f"victims.{name}", self._expand(f"victims.{name}", part.defense), "defense")
+        defense: Defense = Identity()
+        if part.defense is not None:
+            defense = self._build(f"victims.{name}", self._expand(f"victims.{name}", part.defense), "defense")
+        if part.target is not None:
+            try:
+                target = TargetText(part.target, part.options)
+            except RobustnoiseError as error:
+                raise BadBoard(f"{self.origin}: victims.{name}: {error}") from None
+            return Victim(name, defense, reference=part.reference, target=target)
         architecture = self._expand(f"victims.{name}.model", part.model or self.file.run.model)
         model = self._build(f"victims.{name}.model", architecture, "model")
         return Victim(name, defense, model, part.reference)
@@ -166,8 +177,18 @@ class Board:
         device: str = "cpu",
         plugin_files: Sequence[Path] = (),
         progress: bool = True,
+        trust_code: bool = False,
+        journals: Path | None = None,
     ) -> Experiment:
-        """Everything checked, data loaded, nothing run.
+        """Everything checked, data loaded, nothing run but the code of trusted targets, nothing sent.
+
+        Args:
+            data_dir: the folder with the canonical files of datasets.
+            device: where networks run.
+            plugin_files: one-file plugins, for workers.
+            progress: whether a download reports.
+            trust_code: whether targets may run code that the board names.
+            journals: the folder of what was paid to endpoints.
 
         Raises:
             BadBoard: with file and key; and the errors of `load_dataset`.
@@ -185,7 +206,7 @@ class Board:
                 sizes=self.file.data.model_dump(exclude={"name"}),
                 threat=self.threat,
                 budget=self.budget,
-                victims=self.victims,
+                victims=tuple(self._opened(v, dataset, trust_code, journals) for v in self.victims),
                 attacks=self.attacks,
                 undefended=self.file.run.undefended,
                 draws=self.file.run.draws,
@@ -196,6 +217,19 @@ class Board:
             )
         except RobustnoiseError as error:
             raise BadBoard(f"{self.origin}: {error}") from None
+
+    def _opened(self, victim: Victim, dataset: Dataset, trust_code: bool, journals: Path | None) -> Victim:
+        """`victim` with the classifier that its target names."""
+        if victim.target is None:
+            return victim
+        try:
+            classifier = victim.target.build(
+                input_shape=dataset.input_shape, num_classes=dataset.num_classes, trust_code=trust_code,
+                journals=journals,
+            )  # fmt: skip
+        except RobustnoiseError as error:
+            raise BadBoard(f"victims.{victim.name}: {error}") from None
+        return replace(victim, classifier=classifier)
 
     def ranks(self, setting: Mapping[str, Any], attack: Mapping[str, Any] | None, victim: Mapping[str, Any]) -> bool:
         """Whether a row follows the board's protocol.

@@ -87,11 +87,22 @@ class RunPart(Part):
 
 
 class VictimPart(Part):
-    """A victim with its own reference or architecture."""
+    """A victim with its own reference or architecture, or a target that somebody brings, with its options."""
 
-    defense: str
+    defense: str | None = None
     reference: str | None = None
     model: str | None = None
+    target: str | None = None
+    options: dict[str, str | bool | int | float | list[float] | None] = {}
+
+    def check(self, key: str) -> None:
+        """Refuse keys that don't go together; `key` is where the table is."""
+        if self.defense is None and self.target is None:
+            raise WrongKey(f"{key}.defense", "give a defense, a target, or both")
+        if self.target is not None and self.model is not None:
+            raise WrongKey(f"{key}.model", "a target is a network already; leave one of the two out")
+        if self.target is None and self.options:
+            raise WrongKey(f"{key}.options", "without a target they have no meaning")
 
 
 class LinePart(Part):
@@ -178,6 +189,9 @@ class BoardFile(Part):
 
     @model_validator(mode="after")
     def _check(self) -> BoardFile:
+        for name, victim in self.victims.items():
+            if isinstance(victim, VictimPart):
+                victim.check(f"victims.{name}")
         if self.attacks is not None and self.threat is None:
             raise WrongKey("threat", "attacks need it; give norm and eps, or leave out attacks and budget too")
         if self.attacks is None and (self.threat is not None or self.budget is not None):

@@ -46,7 +46,7 @@ def sweep(
     Raises:
         BadBoard: with file and key.
     """
-    known = {_identity(v): v.name for v in reversed(listed)}
+    known = {_identity(v): v.name for v in reversed(listed) if v.target is None}
     added: list[Victim] = []
     curves: list[Curve] = []
     for part in parts:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from robustnoise import __version__
+from robustnoise.errors import BadParameter
 
 app = typer.Typer(
     name="robustnoise",
@@ -37,6 +38,7 @@ AccessName = Annotated[str, typer.Option(help="What the victim answers: labels, 
 ModelText = Annotated[str, typer.Option(help="Architecture of the victims that are trained here.")]
 Draws = Annotated[int, typer.Option(min=1, help="Fresh scoring draws of a stochastic victim.")]
 Queries = Annotated[int | None, typer.Option(min=0, help="Queries in all; none is no limit.")]
+Trust = Annotated[bool, typer.Option("--trust-code", help="Let a target MODULE:FACTORY run that code.")]
 Plan = Annotated[bool, typer.Option("--plan", help="Show which cells are cached and missing; run nothing.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Evaluate on only so many images; such rows are unranked.")]
 
@@ -63,6 +65,7 @@ def run(
     data_dir: DataDir = None,
     plugin: Plugins = None,
     plan: Plan = False,
+    trust_code: Trust = False,
 ) -> None:
     """Make every row of a board. Killed at any moment, the same command goes on where it stopped."""
     from robustnoise.cli.running import run_board
@@ -70,7 +73,10 @@ def run(
     changes = list(overrides or [])
     changes += [f"run.seed={seed}"] if seed is not None else []
     changes += [f"data.evaluation={limit}"] if limit is not None else []
-    run_board(board, output, changes, device=device, jobs=jobs, data_dir=data_dir, plugins=plugin or [], plan=plan)
+    run_board(
+        board, output, changes, device=device, jobs=jobs, data_dir=data_dir, plugins=plugin or [], plan=plan,
+        trust_code=trust_code,
+    )  # fmt: skip
 
 
 @app.command()
@@ -86,14 +92,26 @@ def demo(
 
 @app.command()
 def evaluate(
-    defense: Annotated[str, typer.Option(help='Such as "pgd-training(eps=0.3) | layer-noise(snr_db=20)".')],
     attack: Annotated[list[str], typer.Option(help='Such as "transfer(jacobian, pgd)"; may be given several times.')],
+    defense: Annotated[
+        str | None, typer.Option(help='Such as "pgd-training(eps=0.3) | layer-noise(snr_db=20)".')
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="A model of yours: onnx:FILE, http://..., FILE.safetensors or MODULE:FACTORY."),
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Of the target: key=value, such as max_rows=5000; see docs/targets.md.")
+    ] = None,
+    trust_code: Trust = False,
     data: DataName = "mnist-5k",
     eps: Eps = "0.3",
     norm: NormName = "linf",
     access: AccessName = "labels",
     model: ModelText = "small-cnn",
-    undefended: Annotated[str, typer.Option(help="The undefended net to compare with.")] = "plain-training",
+    undefended: Annotated[
+        str | None, typer.Option(help="The undefended net to compare with [default: plain-training].")
+    ] = None,
     draws: Draws = 10,
     budget: Queries = None,
     seed: Seed = None,
@@ -105,14 +123,24 @@ def evaluate(
     plan: Plan = False,
     json: Json = False,
 ) -> None:
-    """Evaluate one defense beside its own net without noise and an undefended one, without a board file."""
-    from robustnoise.cli.running import Setting, evaluate_defense
+    """Evaluate a defense beside its own net without noise and an undefended one, or a target; without a board file."""
+    from robustnoise.cli.running import Setting, evaluate_defense, evaluate_target
 
     setting = Setting(
         data=data, eps=eps, norm=norm, access=access, model=model, draws=draws, budget=budget, seed=seed or 0,
         limit=limit, device=device, jobs=jobs, data_dir=data_dir, plugins=plugin or [], plan=plan, json=json,
+        trust_code=trust_code,
     )  # fmt: skip
-    evaluate_defense(defense, undefended, attack, setting)
+    if target is not None:
+        if undefended is not None or model != "small-cnn":
+            raise BadParameter("--undefended and --model are about nets that are trained here; leave them out.")
+        evaluate_target(target, option or [], defense, attack, setting)
+        return
+    if defense is None:
+        raise BadParameter("expected --defense, --target or both.")
+    if option or trust_code:
+        raise BadParameter("--option and --trust-code belong to --target.")
+    evaluate_defense(defense, undefended or "plain-training", attack, setting)
 
 
 @app.command()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from robustnoise.board import (
     Board,
@@ -21,6 +23,7 @@ from robustnoise.board import (
 )
 from robustnoise.cli.caching import open_store
 from robustnoise.cli.progress import bars
+from robustnoise.data.locate import cache_root
 from robustnoise.errors import BadParameter
 from robustnoise.evaluation import comparison
 from robustnoise.harness.experiment import Experiment
@@ -48,12 +51,15 @@ def run_board(
     data_dir: Path | None,
     plugins: Sequence[Path],
     plan: bool,
+    trust_code: bool = False,
 ) -> None:
     """Run a board into a folder of its own and show it."""
     _load_plugins(plugins)
     folder = find_board(name)
     board = load_board(folder, changes)
-    experiment = board.experiment(data_dir=data_dir, device=device, plugin_files=plugins)
+    experiment = board.experiment(
+        data_dir=data_dir, device=device, plugin_files=plugins, trust_code=trust_code, journals=journals()
+    )
     if plan:
         _show_plan(experiment)
         return
@@ -110,6 +116,7 @@ class Setting:
     plugins: Sequence[Path]
     plan: bool
     json: bool
+    trust_code: bool = False
 
     def board(self, victims: dict[str, VictimPart], attacks: dict[str, str], undefended: str | None) -> Board:
         """A board for this one evaluation."""
@@ -130,7 +137,13 @@ class Setting:
 
     def records(self, board: Board) -> list[EvaluationRecord] | None:
         """Run it; None where only the plan was asked for."""
-        experiment = board.experiment(data_dir=self.data_dir, device=self.device, plugin_files=self.plugins)
+        experiment = board.experiment(
+            data_dir=self.data_dir,
+            device=self.device,
+            plugin_files=self.plugins,
+            trust_code=self.trust_code,
+            journals=journals(),
+        )
         if self.plan:
             _show_plan(experiment, as_json=self.json)
             return None
@@ -141,17 +154,50 @@ def evaluate_defense(defense: str, undefended: str, attacks: Sequence[str], sett
     """One defense, its net without inference stages and the undefended net, under the given attacks and the null."""
     _load_plugins(setting.plugins)
     victims = {"undefended": VictimPart(defense=undefended), "defense": VictimPart(defense=checkpoints(defense))}
+    _evaluate(defense, victims, attacks, "undefended", setting)
+
+
+def _evaluate(
+    what: str, victims: dict[str, VictimPart], attacks: Sequence[str], undefended: str | None, setting: Setting
+) -> None:
     named = {"null": "null", **{f"attack {i}" if len(attacks) > 1 else "attack": a for i, a in enumerate(attacks, 1)}}
-    records = setting.records(setting.board(victims, named, "undefended"))
+    records = setting.records(setting.board(victims, named, undefended))
     if records is None:
         return
     if setting.json:
         print(json.dumps([r.to_json() for r in records], allow_nan=False))
         return
     views = [row_view(r, ranked=False) for r in records]
-    print_board(stdout(), f"{defense} on {setting.data}", views, summary(records))
+    print_board(stdout(), f"{what} on {setting.data}", views, summary(records))
     for line in _sentences(views):
         stdout().print(line, highlight=False, soft_wrap=True)
+
+
+def evaluate_target(
+    target: str, options: Sequence[str], defense: str | None, attacks: Sequence[str], setting: Setting
+) -> None:
+    """A target that somebody brings, alone and behind inference stages, under the given attacks and the null."""
+    _load_plugins(setting.plugins)
+    chosen = target_options(options)
+    victims = {"target": VictimPart(target=target, options=chosen)}
+    if defense is not None:
+        victims["defense"] = VictimPart(target=target, options=chosen, defense=defense, reference="target")
+    what = target if defense is None else f"{target} | {defense}"
+    _evaluate(what, victims, attacks, None, setting)
+
+
+def target_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Options of a target from ``"key=value"``: TOML values; a text needs no quotes."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise BadParameter("--option: expected key=value, such as max_rows=5000.")
+        try:
+            found[key] = tomllib.loads(f"x = {value}")["x"]
+        except tomllib.TOMLDecodeError:
+            found[key] = value
+    return found
 
 
 def compare_victims(first: str, second: str, attack: str, setting: Setting) -> None:
@@ -178,6 +224,11 @@ def checkpoints(stack: str) -> str:
     """A stack in which ``weights.safetensors`` stands for ``pretrained("weights.safetensors")``."""
     parts = [part.strip() for part in stack.split("|")]
     return " | ".join(f'pretrained("{p}")' if re.fullmatch(r"[^()\"']+\.safetensors", p) else p for p in parts)
+
+
+def journals() -> Path:
+    """Where answers of endpoints are kept: beside the store, so that emptying it loses nothing that was paid for."""
+    return cache_root() / "journals"
 
 
 def _load_plugins(paths: Sequence[Path]) -> None:

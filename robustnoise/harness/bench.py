@@ -20,6 +20,8 @@ from robustnoise.harness.scoring import count_draws, label_images
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.models.files import classifier_bytes, classifier_from_bytes
 from robustnoise.models.fresh import create
+from robustnoise.models.targets.probe import ROWS as PROBED
+from robustnoise.models.targets.probe import probe
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import (
     AttackResult,
@@ -110,6 +112,8 @@ class Bench:
         if victim.name not in self._classifiers:
             if victim.classifier is not None:
                 base: Classifier = victim.classifier
+                if self.compute:
+                    probe(base, torch.from_numpy(self.experiment.dataset.evaluation.floats(0, PROBED)))
             else:
                 base = self._base(self.weights(victim))
             _, inference = split_stages(victim.defense)

@@ -13,7 +13,8 @@ from robustnoise.blocks import BLOCK
 from robustnoise.compose import Defense, split_stages
 from robustnoise.data import Dataset
 from robustnoise.errors import BadParameter, did_you_mean
-from robustnoise.protocols import BlackBoxAttack, Classifier, Differentiable, Model, Softened
+from robustnoise.models.targets.text import TargetText
+from robustnoise.protocols import BlackBoxAttack, Classifier, Differentiable, Model, Softened, access_of
 from robustnoise.registry import describe, spec_of
 from robustnoise.store import IDENTITY
 from robustnoise.threat import Access, Budget, ThreatModel
@@ -31,6 +32,8 @@ class Victim:
         classifier: a ready classifier, to which `defense` (inference stages only) is added.
         clean_only: measured on clean images alone, without reference and deltas, whatever attacks there are: a point
             of a curve.
+        target: what `classifier` was made from, or is to be made from before anything runs; None where it came as an
+            object.
     """
 
     name: str
@@ -39,15 +42,41 @@ class Victim:
     reference: str | None = None
     classifier: Classifier | None = None
     clean_only: bool = False
+    target: TargetText | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether somebody brings it, so that nothing is trained."""
+        return self.classifier is not None or self.target is not None
+
+    @property
+    def base_access(self) -> Access:
+        """The most that the classifier answers without the defense."""
+        if self.classifier is not None:
+            return access_of(self.classifier)
+        return self.target.access if self.target is not None else Access.GRADIENTS
+
+    @property
+    def access(self) -> Access:
+        """The most that the whole stack answers."""
+        return self.defense.shows(self.base_access)
+
+    @property
+    def text(self) -> str:
+        """The stack in words."""
+        if self.target is None:
+            return describe(self.defense)
+        return " | ".join([self.target.text, *(describe(s) for s in self.defense.stages())])
 
     def identity(self, digest: str) -> dict[str, Any]:
         """The part of a record's identity that names this victim."""
         return {
             "name": self.name,
             "defense": spec_of(self.defense).to_json(),
-            "text": describe(self.defense),
+            "text": self.text,
             "model": None if self.model is None else spec_of(self.model).to_json(),
             "digest": digest,
+            **({} if self.target is None else {"target": self.target.identity()}),
         }
 
 
@@ -69,6 +98,11 @@ class Attack:
         if traits.control or traits.audit:
             return "control" if traits.control else "audit"
         return "per-victim" if traits.queries else "shared"
+
+    @property
+    def needs(self) -> Access:
+        """The least that a victim must answer."""
+        return Access.GRADIENTS if self.attack.traits.audit else self.attack.traits.access
 
     @property
     def own(self) -> bool:
@@ -186,9 +220,9 @@ def check_parts(
                 f"{did_you_mean(victim.reference, names)}"
             )
         training = split_stages(victim.defense)[0]
-        if victim.classifier is not None and training.stages():
+        if victim.ready and training.stages():
             raise BadParameter(f"victim {victim.name!r}: a ready classifier takes inference stages only.")
-        if victim.classifier is None and not training.stages():
+        if not victim.ready and not training.stages():
             raise BadParameter(
                 f"victim {victim.name!r}: {describe(victim.defense)} trains nothing, so random weights would "
                 "be measured. Put a training stage first, such as plain-training | ..."
@@ -199,34 +233,50 @@ def check_parts(
         return
     if threat.access is Access.GRADIENTS:
         raise BadParameter("access = gradients: black-box boards take labels, scores or logits.")
-    for attack in attacks:
-        if attack.attack.traits.audit:
-            _check_audited(attack, [v for v in victims if not v.clean_only])
-            continue
-        needed = attack.attack.traits.access
-        if needed > threat.access:
-            fitting = [a.name for a in attacks if a.attack.traits.access <= threat.access]
-            raise BadParameter(
-                f"attack {attack.name!r} needs {needed.name.lower()}, but the victim shows "
-                f"{threat.access.name.lower()}. Attacks that fit: {', '.join(fitting) or 'none'}."
-            )
-
-
-def _check_audited(attack: Attack, victims: Sequence[Victim]) -> None:
-    """Refuse an audit of a victim that has no gradients."""
     for victim in victims:
-        closed = [
-            describe(stage)
-            for stage in split_stages(victim.defense)[1].stages()
-            if not (stage.traits.differentiable or stage.traits.softened)
-        ]
-        if not closed and not isinstance(victim.classifier, Differentiable | Softened | None):
-            closed = [type(victim.classifier).__name__]
-        if closed:
+        if not victim.clean_only:
+            _check_access(victim, attacks, threat.access)
+
+
+def _check_access(victim: Victim, attacks: Sequence[Attack], given: Access) -> None:
+    """Refuse what `victim` can't answer, or what the threat model, which gives `given`, doesn't let it show."""
+    shows = victim.access
+    if victim.ready and shows < given:
+        raise BadParameter(
+            f"threat model: access = {given.name.lower()}, but victim {victim.name!r} answers {shows.name.lower()} "
+            f"alone. Give access = {shows.name.lower()}."
+        )
+
+    def fits(attack: Attack) -> bool:
+        if attack.attack.traits.audit:
+            return not _closed(victim)
+        return attack.needs <= min(given, shows)
+
+    for attack in attacks:
+        if fits(attack):
+            continue
+        fitting = ", ".join(a.name for a in attacks if fits(a)) or "none"
+        if attack.attack.traits.audit:
             raise BadParameter(
                 f"attack {attack.name!r} needs the gradients of victim {victim.name!r}, and none pass through "
-                f"{', '.join(closed)}. Audit the victim without it, or attack this one through queries or a substitute."
+                f"{', '.join(_closed(victim))}. Audit the victim without it, or attack this one through queries or a "
+                f"substitute. Attacks that fit: {fitting}."
             )
+        raise BadParameter(
+            f"attack {attack.name!r} needs {attack.needs.name.lower()}, but victim {victim.name!r} shows "
+            f"{min(given, shows).name.lower()}. Attacks that fit: {fitting}."
+        )
+
+
+def _closed(victim: Victim) -> list[str]:
+    """The stages of a victim, or its own classifier, that no gradient passes."""
+    stages = split_stages(victim.defense)[1].stages()
+    closed = [describe(stage) for stage in stages if not (stage.traits.differentiable or stage.traits.softened)]
+    if victim.classifier is not None and not isinstance(victim.classifier, Differentiable | Softened):
+        closed.append(type(victim.classifier).__name__)
+    elif victim.classifier is None and victim.base_access < Access.GRADIENTS:
+        closed.append(victim.text)
+    return closed
 
 
 def _unique(kind: str, names: list[str]) -> list[str]:

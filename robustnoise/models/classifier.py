@@ -7,7 +7,16 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-from robustnoise.protocols import Answer, Classifier, Model, Modular, require_differentiable, require_modular
+from robustnoise.compose import Defense
+from robustnoise.protocols import (
+    Answer,
+    Classifier,
+    Model,
+    Modular,
+    access_of,
+    require_differentiable,
+    require_modular,
+)
 from robustnoise.registry import spec_of
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import Plugin, digest_of
@@ -96,6 +105,8 @@ class Wrapper:
         self.num_classes = inner.num_classes
         self.stochastic = stochastic or inner.stochastic
         self.passes = inner.passes
+        self.access = defense.shows(access_of(inner)) if isinstance(defense, Defense) else access_of(inner)
+        self.metered: bool = getattr(inner, "metered", False)
         self.digest = digest_of([inner.digest, spec_of(defense).to_json(), state])
 
     def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
