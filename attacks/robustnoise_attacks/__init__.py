@@ -10,6 +10,9 @@ PLUGINS = {
     "null": "robustnoise_attacks.controls:NullAttack",
     "pgd": "robustnoise_attacks.gradient.crafters:PGD",
     "random-noise": "robustnoise_attacks.controls:RandomNoiseAttack",
+    "nes": "robustnoise_attacks.query.nes:NES",
+    "simba": "robustnoise_attacks.query.simba:SimBA",
+    "square": "robustnoise_attacks.query.square:Square",
     "transfer": "robustnoise_attacks.transfer:TransferAttack",
 }
 
