@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, NamedTuple
 
 import torch
@@ -153,10 +153,8 @@ class Asker:
     @contextmanager
     def until_spent(self) -> Iterator[None]:
         """Ends the attack's loop when the total budget is spent, and settles the books."""
-        try:
+        with suppress(BudgetExceeded):
             yield
-        except BudgetExceeded:
-            pass
         for stop, images in self.trace.items():
             early = self.spent <= stop
             images[early] = self.best[early]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustnoise.api import BLOCK
 from robustnoise_attacks.query.asking import Asker
 
 TRIAL = 20
@@ -46,23 +47,32 @@ class Incumbents:
         if not self._asker.noisy:
             return self.done.clone()
         least, quantile = CLAIM
-        return (self._draws >= least) & (2 * self._wrong - self._draws > quantile * self._draws.sqrt())
+        sure: Tensor = 2 * self._wrong - self._draws > quantile * self._draws.sqrt()
+        return sure & (self._draws >= least)
 
     def open(self) -> Tensor:
         """(m,) int64 rows that have a challenger to pay for, after asking their incumbents again where that is due.
 
-        Nobody is left where it is empty.
+        Nobody is left where it is empty. A victim answers whole blocks, so as many rows are handed out as fill theirs,
+        those first that were asked least: which ones is no matter to an image, as each has its own numbers.
         """
         asker = self._asker
         while True:
-            live = ~self.done & asker.can_pay(1)
-            if not asker.noisy or not bool(live.any()):
-                return live.nonzero()[:, 0]
-            due = self._draws < ENOUGH * asker.draws
-            self._measure((live & (due | (self._draws == self._wrong))).nonzero()[:, 0])
+            live = self._fill((~self.done & asker.can_pay(1)).nonzero()[:, 0])
+            if not asker.noisy or not len(live):
+                return live
+            due = self._draws[live] < ENOUGH * asker.draws
+            self._measure(live[due | (self._draws[live] == self._wrong[live])])
             ready = ~self.done & (self._wrong < self._draws) & asker.can_pay(1)
-            if bool(ready.any()):
-                return ready.nonzero()[:, 0]
+            if len(live := live[ready[live]]):
+                return live
+
+    def _fill(self, rows: Tensor) -> Tensor:
+        """`rows`, or the least asked of them where they fill more than a block."""
+        if len(rows) <= BLOCK:
+            return rows
+        least: Tensor = self._asker.spent[rows].argsort(stable=True)[: len(rows) // BLOCK * BLOCK]
+        return rows[least]
 
     def challenge(self, x: Tensor, rows: Tensor) -> Tensor:
         """(m,) bool: the challengers `x` (m, C, H, W) that are better than the incumbents of `rows`, and replace them.
@@ -72,11 +82,11 @@ class Incumbents:
         """
         asker = self._asker
         seen = asker.observe(x, rows)
-        won = seen.margins.mean(1) < self._sum[rows] / self._draws[rows]
+        won: Tensor = seen.margins.mean(1) < self._sum[rows] / self._draws[rows]
         if not asker.noisy:
             won |= seen.wrong[:, 0]  # the label decides where it and the scores disagree
         winners = rows[won]
-        asker.best[winners] = x[won]
+        asker.best.index_copy_(0, winners, x[won])
         if asker.noisy:
             self._sum[winners], self._draws[winners], self._wrong[winners] = 0.0, 0, 0
         else:

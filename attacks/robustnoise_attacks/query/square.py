@@ -59,11 +59,11 @@ class Square(BlackBoxAttack):
         turn = torch.zeros_like(targets.ids)
         with asker.until_spent():
             incumbents.start()
-            if len(rows := incumbents.open()):
-                incumbents.challenge(made.first(rows), rows)
             while len(rows := incumbents.open()):
                 share = self.share(asker.spent[rows] / asker.limit[rows])
-                x = made.next(rows, asker.best[rows], turn[rows], share)
+                x = made.next(rows, asker.best.index_select(0, rows), turn[rows], share)
+                if bool((new := turn[rows] == 0).any()):
+                    x[new] = made.first(rows[new])
                 incumbents.challenge(x, rows)
                 turn[rows] += 1
         return AttackResult(asker.best, asker.queries, incumbents.claimed, asker.trace)

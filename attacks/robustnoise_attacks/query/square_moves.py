@@ -24,7 +24,7 @@ class Moves(Protocol):
 
         Args:
             rows: (m,) int64.
-            best: (m, C, H, W) the best images so far.
+            best: (m, C, H, W) the best images so far; written over.
             turn: (m,) int64, how many candidates each had before.
             share: (m,) float64 of the pixels to change.
         """
@@ -60,17 +60,16 @@ class Corners:
         code = (u[:, 2] * codes).long()
         other = (code + 1 + (u[:, 3] * (codes - 1)).long()) % codes
         bits = torch.arange(channels)
-        result = best.clone()
         for s, of in _by_side(side):
             pixels = _square(u[of, 0], u[of, 1], s, height, width)
             from_all = _flat(rows[of], channels, height * width, pixels)
             into = _flat(of, channels, height * width, pixels)
             high, low = self._high.view(-1)[from_all], self._low.view(-1)[from_all]
             change = torch.where(_signs(code[of], bits), high, low)
-            same = (change == result.view(-1)[into]).flatten(1).all(1)
+            same = (change == best.view(-1)[into]).flatten(1).all(1)
             change[same] = torch.where(_signs(other[of][same], bits), high[same], low[same])
-            result.view(-1)[into] = change
-        return result
+            best.view(-1)[into] = change
+        return best
 
 
 class Bumps:
@@ -130,7 +129,7 @@ class Bumps:
 def bumps(side: int) -> Tensor:
     """(side, side) of unit length: two rectangular bumps, one above the other, of opposite sign."""
     half = side // 2
-    both = torch.cat([_bump(half, side), -_bump(side - half, side)])
+    both: Tensor = torch.cat([_bump(half, side), -_bump(side - half, side)])
     return both / both.norm()
 
 
@@ -140,7 +139,7 @@ def _bump(height: int, width: int) -> Tensor:
     across = (torch.arange(width) - width // 2).abs()
     steps = torch.arange(1, max(height, width) // 2 + 2, dtype=torch.float32)
     height_at = (1 / steps.square()).flip(0).cumsum(0).flip(0)
-    bump = height_at[torch.maximum(down[:, None], across[None])]
+    bump: Tensor = height_at[torch.maximum(down[:, None], across[None])]
     return bump / bump.norm().clamp_min(1e-12)
 
 
@@ -169,4 +168,5 @@ def _signs(code: Tensor, bits: Tensor) -> Tensor:
 
 
 def _unit(v: Tensor) -> Tensor:
-    return v / v.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    unit: Tensor = v / v.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return unit
