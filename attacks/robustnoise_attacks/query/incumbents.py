@@ -9,22 +9,24 @@ from robustnoise.api import BLOCK
 from robustnoise_attacks.query.asking import Asker
 
 TRIAL = 20
-"""Fresh draws of a noisy victim that must all be wrong before an image counts as done: with 95 % confidence the answer
-is then wrong at a rate of 0.86 or more (0.05 ** (1 / 20))."""
-ENOUGH = 10
-"""Fresh draws, in units of the attack's `draws`, after which an incumbent is no longer asked at each comparison."""
-CLAIM = (5, 1.645)
-"""A claim on a noisy victim: this many fresh draws or more, and a one-sided test at 5 % says that half are wrong."""
+"""Draws of a noisy victim that must all be wrong before an image counts as done: with 95 % confidence the answer is
+then wrong at a rate of 0.86 or more (0.05 ** (1 / 20))."""
+ENOUGH = 4
+"""Draws, in units of the attack's `draws`, after which an incumbent is no longer asked at each comparison."""
+LEAST, QUANTILE = 5, 1.645
+"""A claim on a noisy victim: so many draws or more, and a one-sided test at 5 % says that half of the answers or more
+are wrong."""
 
 
 class Incumbents:
     """The best candidates, `Asker.best`, with the mean margin of their draws.
 
-    A deterministic victim is asked about a candidate once, and an image is done at its first misclassification. With a
-    noisy victim the draws in which a challenger won are lucky, so they don't count once it has become the incumbent:
-    it is asked afresh before each of its comparisons, up to `ENOUGH`, and compared by the mean of all these draws.
-    While all of them are wrong it stands trial: nobody challenges it until `TRIAL` draws are wrong, which makes the
-    image done, or one is right.
+    A deterministic victim is asked about a candidate once, and an image is done at its first misclassification.
+
+    A noisy victim's lucky draws never decide. A challenger that looks better is asked again, and the second answers
+    alone decide and count. An incumbent is asked again before each comparison, until it has `ENOUGH` draws, and
+    compared by the mean of all of them. While all of its draws are wrong it stands trial: nobody challenges it until
+    either `TRIAL` draws are wrong, which makes the image done, or one is right. All of this is paid for.
 
     Args:
         asker: the books.
@@ -46,9 +48,9 @@ class Incumbents:
         """(n,) bool: images whose incumbent is misclassified, in at least half of the answers of a noisy victim."""
         if not self._asker.noisy:
             return self.done.clone()
-        least, quantile = CLAIM
-        sure: Tensor = 2 * self._wrong - self._draws > quantile * self._draws.sqrt()
-        return sure & (self._draws >= least)
+        over_half = (2 * self._wrong - self._draws) / self._draws.clamp_min(1).sqrt()
+        claimed: Tensor = (over_half > QUANTILE) & (self._draws >= LEAST)
+        return claimed
 
     def open(self) -> Tensor:
         """(m,) int64 rows that have a challenger to pay for, after asking their incumbents again where that is due.
@@ -58,21 +60,17 @@ class Incumbents:
         """
         asker = self._asker
         while True:
-            live = self._fill((~self.done & asker.can_pay(1)).nonzero()[:, 0])
-            if not asker.noisy or not len(live):
-                return live
-            due = self._draws[live] < ENOUGH * asker.draws
-            self._measure(live[due | (self._draws[live] == self._wrong[live])])
-            ready = ~self.done & (self._wrong < self._draws) & asker.can_pay(1)
-            if len(live := live[ready[live]]):
-                return live
-
-    def _fill(self, rows: Tensor) -> Tensor:
-        """`rows`, or the least asked of them where they fill more than a block."""
-        if len(rows) <= BLOCK:
-            return rows
-        least: Tensor = self._asker.spent[rows].argsort(stable=True)[: len(rows) // BLOCK * BLOCK]
-        return rows[least]
+            rows = self._fill((~self.done & asker.can_pay(1)).nonzero()[:, 0])
+            if not asker.noisy or not len(rows):
+                return rows
+            due = self._draws[rows] < ENOUGH * asker.draws
+            self._measure(rows[due | (self._draws[rows] == self._wrong[rows])])
+            ready = ~self.done & (self._wrong < self._draws) & asker.can_pay(2)
+            if len(ready_rows := rows[ready[rows]]):
+                return ready_rows
+            # Those that can't pay for a challenger and its confirmation have nothing better to ask than themselves.
+            last = ~self.done & ~asker.can_pay(2) & asker.can_pay(1)
+            self._measure(rows[last[rows]])
 
     def challenge(self, x: Tensor, rows: Tensor) -> Tensor:
         """(m,) bool: the challengers `x` (m, C, H, W) that are better than the incumbents of `rows`, and replace them.
@@ -81,17 +79,22 @@ class Incumbents:
             BudgetExceeded: the total is spent; nothing is asked.
         """
         asker = self._asker
+        mean = self._sum[rows] / self._draws[rows]
         seen = asker.observe(x, rows)
-        won: Tensor = seen.margins.mean(1) < self._sum[rows] / self._draws[rows]
-        if not asker.noisy:
+        won: Tensor = seen.margins.mean(1) < mean
+        if asker.noisy:
+            looks_better = won.nonzero()[:, 0]
+            seen = asker.observe(x[looks_better], rows[looks_better])
+            better = seen.margins.mean(1) < mean[looks_better]
+            won = torch.zeros_like(won).index_fill_(0, looks_better[better], value=True)
+            margins, wrong = seen.margins[better], seen.wrong[better]
+        else:
             won |= seen.wrong[:, 0]  # the label decides where it and the scores disagree
+            margins, wrong = seen.margins[won], seen.wrong[won]
         winners = rows[won]
         asker.best.index_copy_(0, winners, x[won])
-        if asker.noisy:
-            self._sum[winners], self._draws[winners], self._wrong[winners] = 0.0, 0, 0
-        else:
-            self._sum[winners] = seen.margins[won, 0]
-            self.done[rows] = seen.wrong[:, 0]
+        self._sum[winners], self._wrong[winners], self._draws[winners] = margins.sum(1), wrong.sum(1), asker.draws
+        self._settle()
         return won
 
     def _measure(self, rows: Tensor) -> None:
@@ -99,5 +102,15 @@ class Incumbents:
         self._sum[rows] += seen.margins.sum(1)
         self._draws[rows] += self._asker.draws
         self._wrong[rows] += seen.wrong.sum(1)
+        self._settle()
+
+    def _settle(self) -> None:
         needed = TRIAL if self._asker.noisy else 1
         self.done |= (self._wrong == self._draws) & (self._draws >= needed)
+
+    def _fill(self, rows: Tensor) -> Tensor:
+        """`rows`, or the least asked of them where they fill more than a block."""
+        if len(rows) <= BLOCK:
+            return rows
+        least: Tensor = self._asker.spent[rows].argsort(stable=True)[: len(rows) // BLOCK * BLOCK]
+        return rows[least]

@@ -71,7 +71,7 @@ class NES(BlackBoxAttack):
         with asker.until_spent():
             incumbents.start()
             while len(rows := incumbents.open()):
-                rows = rows[(asker.limit - asker.spent)[rows] >= self.samples + asker.draws]
+                rows = rows[(asker.limit - asker.spent)[rows] >= self.samples + 2 * asker.draws]
                 if not len(rows):
                     break
                 gradient = self.gradient(asker, x[rows], rows, numbers, turn[rows])
@@ -116,4 +116,5 @@ class NES(BlackBoxAttack):
 
 
 def _unit(v: Tensor) -> Tensor:
-    return v / v.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+    unit: Tensor = v / v.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+    return unit

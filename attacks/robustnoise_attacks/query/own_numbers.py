@@ -29,7 +29,9 @@ class OwnNumbers:
     def _words(self, rows: Tensor, turn: Tensor | int, size: int) -> npt.NDArray[np.uint64]:
         """(m, size) words number ``turn * size`` and on; a stream is read with one `size` only."""
         start = np.asarray(turn, np.uint64).reshape(-1, 1) * np.uint64(size) + np.uint64(1)
-        word = (start + np.arange(size, dtype=np.uint64)) * _GOLDEN + self._keys[rows.numpy()][:, None]
+        word: npt.NDArray[np.uint64] = (start + np.arange(size, dtype=np.uint64)) * _GOLDEN + self._keys[rows.numpy()][
+            :, None
+        ]
         word ^= word >> np.uint64(30)
         word *= _FIRST
         word ^= word >> np.uint64(27)

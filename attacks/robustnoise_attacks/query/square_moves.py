@@ -129,8 +129,9 @@ class Bumps:
 def bumps(side: int) -> Tensor:
     """(side, side) of unit length: two rectangular bumps, one above the other, of opposite sign."""
     half = side // 2
-    both: Tensor = torch.cat([_bump(half, side), -_bump(side - half, side)])
-    return both / both.norm()
+    both = torch.cat([_bump(half, side), -_bump(side - half, side)])
+    pair: Tensor = both / both.norm()
+    return pair
 
 
 def _bump(height: int, width: int) -> Tensor:
@@ -139,8 +140,9 @@ def _bump(height: int, width: int) -> Tensor:
     across = (torch.arange(width) - width // 2).abs()
     steps = torch.arange(1, max(height, width) // 2 + 2, dtype=torch.float32)
     height_at = (1 / steps.square()).flip(0).cumsum(0).flip(0)
-    bump: Tensor = height_at[torch.maximum(down[:, None], across[None])]
-    return bump / bump.norm().clamp_min(1e-12)
+    levels = height_at[torch.maximum(down[:, None], across[None])]
+    bump: Tensor = levels / levels.norm().clamp_min(1e-12)
+    return bump
 
 
 def _by_side(side: Tensor) -> list[tuple[int, Tensor]]:
