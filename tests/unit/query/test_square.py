@@ -130,14 +130,14 @@ def test_at_least_as_strong_as_art(trained: tuple[TorchClassifier, Targets]) -> 
     from art.estimators.classification import PyTorchClassifier
 
     model, targets = trained
-    result, _ = attack(Square(queries=60), model, targets, Linf(0.04))
+    result, _ = attack(Square(queries=40), model, targets, Linf(0.04))
     state = np.random.get_state()  # noqa: NPY002 - ART draws from the global generator
     try:
         np.random.seed(0)  # noqa: NPY002
         net = PyTorchClassifier(
             model.module, torch.nn.CrossEntropyLoss(), (1, 8, 8), 3, clip_values=(0, 1), device_type="cpu"
         )
-        theirs = SquareAttack(net, eps=0.04, max_iter=58, batch_size=250, p_init=0.8, nb_restarts=1, verbose=False)
+        theirs = SquareAttack(net, eps=0.04, max_iter=38, batch_size=250, p_init=0.8, nb_restarts=1, verbose=False)
         other = torch.from_numpy(theirs.generate(targets.x.numpy(), targets.y.numpy()))
     finally:
         np.random.set_state(state)  # noqa: NPY002
