@@ -132,5 +132,6 @@ class CountingOracle:
             )
         if ids.shape != (len(x),):
             raise BadData(f"{len(x)} images with ids of shape {tuple(ids.shape)}: expected one id per image.")
-        if not bool(((x >= 0) & (x <= 1)).all()):  # False for NaN as well
+        # One pass; NaN is the least and the largest of a batch that holds it, and no comparison with it is true.
+        if len(x) and not ((ends := x.aminmax()).min.item() >= 0 and ends.max.item() <= 1):
             raise BadData("a query holds pixels that are NaN or outside [0, 1]; clip images before asking.")

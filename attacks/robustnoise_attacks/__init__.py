@@ -10,6 +10,9 @@ PLUGINS = {
     "jacobian": "robustnoise_attacks.substitutes.jacobian:JacobianSubstitute",
     "null": "robustnoise_attacks.controls:NullAttack",
     "random-noise": "robustnoise_attacks.controls:RandomNoiseAttack",
+    "nes": "robustnoise_attacks.query.nes:NES",
+    "simba": "robustnoise_attacks.query.simba:SimBA",
+    "square": "robustnoise_attacks.query.square:Square",
     "transfer": "robustnoise_attacks.transfer:TransferAttack",
 }
 RECIPES = "recipes/crafters.toml"

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from robustnoise.api import BudgetExceeded, Oracle, Targets
+from robustnoise.api import BudgetExceeded, MissingCapability, Oracle, Targets
 
 CALL = 8192
 """Rows of a call to the oracle; bounds memory."""
+Queries = Annotated[
+    int, Field(ge=0, le=10_000_000, description="queries about one image at most; the oracle's budget may be lower")
+]
+Draws = Annotated[
+    int, Field(ge=1, le=10_000, description="times that a noisy victim is asked about a candidate; each is a query")
+]
+
+
+class Observed(NamedTuple):
+    """What k answers to each of m candidates say."""
+
+    margins: Tensor
+    """(m, k) float32 log-probability of the true class less the best other's."""
+    wrong: Tensor
+    """(m, k) bool: the answer isn't the true label."""
 
 
 class Asker:
@@ -25,9 +42,14 @@ class Asker:
         targets: the images under attack.
         queries: the most that the attack asks about one image; the oracle's budget may be lower.
         draws: how often a candidate is asked where the victim is noisy; one that isn't is asked once.
+
+    Raises:
+        MissingCapability: there is no oracle.
     """
 
-    def __init__(self, oracle: Oracle, targets: Targets, *, queries: int, draws: int = 1) -> None:
+    def __init__(self, oracle: Oracle | None, targets: Targets, *, queries: int, draws: int = 1) -> None:
+        if oracle is None:
+            raise MissingCapability("a query attack asks the victim: pass its oracle.")
         self._oracle = oracle
         self._start = oracle.spent
         self.ids, self.y = targets.ids, targets.y
@@ -57,34 +79,62 @@ class Asker:
 
         Raises:
             BudgetExceeded: the total is spent; nothing is asked.
+            MissingCapability: the oracle answers labels alone.
         """
+        return self.observe(x, rows, draws).margins.mean(1)
+
+    def observe(self, x: Tensor, rows: Tensor, draws: int | None = None) -> Observed:
+        """Every single draw; arguments and errors as of `margins`."""
         repeats = draws or self.draws
-        scores = self._ask(x, rows, repeats)[1]
-        assert scores is not None
-        logs = scores.clamp_min(1e-12).log()
-        true = self.y[rows].repeat_interleave(repeats)[:, None]
-        other = logs.scatter(1, true, -torch.inf).amax(1)
-        return (logs.gather(1, true)[:, 0] - other).view(-1, repeats).mean(1)
+        return self._observe(x if repeats == 1 else x.repeat_interleave(repeats, 0), rows, repeats)
+
+    def neighbours(self, x: Tensor, rows: Tensor) -> Tensor:
+        """(m, k) margins of k candidates for each row, each asked once.
+
+        Args:
+            x: (m, k, C, H, W) in [0, 1].
+            rows: (m,) int64, whose they are.
+
+        Raises:
+            BudgetExceeded: the total is spent; nothing is asked.
+            MissingCapability: the oracle answers labels alone.
+        """
+        return self._observe(x.flatten(0, 1), rows, x.shape[1]).margins
+
+    def _observe(self, x: Tensor, rows: Tensor, repeats: int) -> Observed:
+        labels, scores = self._ask(x, rows, repeats)
+        if scores is None:
+            raise MissingCapability(
+                "this attack reads scores, and the oracle answers labels alone. "
+                "Give it access = scores, or take an attack that reads labels."
+            )
+        logs = scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
+        truth = self.y[rows].repeat_interleave(repeats)
+        true = logs.gather(1, truth[:, None])[:, 0]
+        other = logs.scatter_(1, truth[:, None], -torch.inf).amax(1)
+        return Observed((true - other).view(-1, repeats), (labels != truth).view(-1, repeats))
 
     def wrong(self, x: Tensor, rows: Tensor, draws: int | None = None) -> Tensor:
         """(m,) float32 share of the draws in which the answer isn't the true label; arguments as of `margins`."""
         repeats = draws or self.draws
-        labels = self._ask(x, rows, repeats)[0]
+        labels = self._ask(x.repeat_interleave(repeats, 0), rows, repeats)[0]
         return (labels.view(-1, repeats) != self.y[rows][:, None]).float().mean(1)
 
     def _ask(self, x: Tensor, rows: Tensor, repeats: int) -> tuple[Tensor, Tensor | None]:
+        """Labels and scores of `x` (m * repeats, C, H, W), `repeats` in turn for each row."""
+        total = len(rows) * repeats
+        if self._oracle.remaining is not None and total > self._oracle.remaining:
+            raise BudgetExceeded(f"{total} queries refused: {self._oracle.remaining} are left in total.")
         self._note(rows, repeats)
-        if self._oracle.remaining is not None and len(rows) * repeats > self._oracle.remaining:
-            raise BudgetExceeded(f"{len(rows) * repeats} queries refused: {self._oracle.remaining} are left in total.")
         labels, scores = [], []
         per_call = max(1, CALL // repeats)
         for start in range(0, len(rows), per_call):
             part = rows[start : start + per_call]
-            asked = x[start : start + per_call].repeat_interleave(repeats, 0)
+            asked = x[start * repeats : (start + per_call) * repeats]
             answer = self._oracle.query(asked, self.ids[part].repeat_interleave(repeats))
+            self.spent[part] += repeats
             labels.append(answer.labels)
             scores.append(answer.scores)
-        self.spent[rows] += repeats
         if not labels:
             return torch.zeros(0, dtype=torch.int64), torch.zeros(0, self._oracle.num_classes)
         known = [s for s in scores if s is not None]
@@ -92,17 +142,19 @@ class Asker:
 
     def _note(self, rows: Tensor, repeats: int) -> None:
         """Keep the images of those that are about to pass a stop."""
+        if not self.trace:
+            return
+        before = self.spent[rows]
         for stop, images in self.trace.items():
-            passing = rows[(self.spent[rows] <= stop) & (self.spent[rows] + repeats > stop)]
-            images[passing] = self.best[passing]
+            passing = rows[(before <= stop) & (before + repeats > stop)]
+            if len(passing):
+                images[passing] = self.best[passing]
 
     @contextmanager
     def until_spent(self) -> Iterator[None]:
         """Ends the attack's loop when the total budget is spent, and settles the books."""
-        try:
+        with suppress(BudgetExceeded):
             yield
-        except BudgetExceeded:
-            pass
         for stop, images in self.trace.items():
             early = self.spent <= stop
             images[early] = self.best[early]

@@ -1,0 +1,121 @@
+"""NES: the gradient of the margin, estimated from random directions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from robustnoise.api import (
+    Access,
+    AttackResult,
+    AttackTraits,
+    BadParameter,
+    BlackBoxAttack,
+    Norm,
+    Number,
+    Oracle,
+    SeedStream,
+    Split,
+    Targets,
+    ThreatModel,
+)
+from robustnoise_attacks.query.asking import CALL, Asker, Draws, Queries
+from robustnoise_attacks.query.incumbents import Incumbents
+from robustnoise_attacks.query.own_numbers import OwnNumbers
+
+
+@dataclass(frozen=True)
+class NES(BlackBoxAttack):
+    """Follows a gradient estimated from the margins at `samples` Gaussian neighbours, in projected steps.
+
+    The neighbours are asked once each also of a noisy victim, as more directions average its noise as well as repeats
+    do. Every iterate is a challenger to the best image so far (`Incumbents`), and the walk goes on from the iterate.
+    """
+
+    reference = "Ilyas, Engstrom, Athalye, Lin 2018, arXiv 1804.08598, section 2.2 and 2.3"
+
+    queries: Queries = 2500
+    draws: Draws = 1
+    samples: Annotated[int, Field(ge=1, le=100_000, description="queries per gradient; even where antithetic")] = 50
+    sigma: Annotated[
+        Number,
+        Field(gt=0, le=1, description="standard deviation of a neighbour, pixels in [0, 1]; 0.1 for a noisy victim"),
+    ] = 0.01
+    relative_step: Annotated[Number, Field(gt=0, le=4, description="step size as a share of eps")] = 0.2
+    momentum: Annotated[Number, Field(ge=0, lt=1, description="weight of the earlier gradients in a step")] = 0.9
+    antithetic: Annotated[bool, Field(description="ask at x + u and at x - u")] = True
+
+    def check(self) -> None:
+        """Refuse half a pair."""
+        if self.antithetic and self.samples % 2:
+            raise BadParameter(f"nes: samples = {self.samples}: expected an even number where antithetic = true.")
+
+    @property
+    def traits(self) -> AttackTraits:
+        """Asks for scores."""
+        return AttackTraits(access=Access.SCORES)
+
+    def run(
+        self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
+    ) -> AttackResult:
+        """See `BlackBoxAttack.run`."""
+        asker = Asker(oracle, targets, queries=self.queries if threat.eps else 0, draws=self.draws)
+        incumbents = Incumbents(asker)
+        numbers = OwnNumbers(seeds.child("directions"), targets.ids)
+        x, mean = targets.x.clone(), torch.zeros_like(targets.x)
+        turn = torch.zeros_like(targets.ids)
+        step = self.relative_step * threat.eps
+        with asker.until_spent():
+            incumbents.start()
+            while len(rows := incumbents.open()):
+                rows = rows[incumbents.left(rows) >= self.samples]
+                if not len(rows):
+                    break
+                gradient = self.gradient(asker, x[rows], rows, numbers, turn[rows])
+                mean[rows] = self.momentum * mean[rows] + (1 - self.momentum) * gradient
+                turn[rows] += 1
+                # The walk goes down the margin.
+                if threat.norm is Norm.LINF:
+                    moved = x[rows] - step * mean[rows].sign()
+                else:
+                    moved = x[rows] - step * _unit(mean[rows])
+                x[rows] = threat.project(targets.x[rows], moved)
+                incumbents.challenge(x[rows], rows)
+        return AttackResult(asker.best, asker.queries, incumbents.claimed, asker.trace)
+
+    def gradient(self, asker: Asker, x: Tensor, rows: Tensor, numbers: OwnNumbers, turn: Tensor) -> Tensor:
+        """(m, C, H, W) estimated gradient of the margin at `x` (m, C, H, W), neighbours clipped to [0, 1].
+
+        Args:
+            asker: asked `samples` times about each of `rows` (m,) int64.
+            x: where, in [0, 1].
+            rows: whose.
+            numbers: of the directions.
+            turn: (m,) int64, how many gradients each had before.
+
+        Raises:
+            BudgetExceeded: the total is spent.
+        """
+        directions = self.samples // 2 if self.antithetic else self.samples
+        parts = []
+        for part in torch.arange(len(rows)).split(max(1, CALL // self.samples)):
+            u = numbers.normal(rows[part], turn[part], directions * x[0].numel()).view(-1, directions, *x.shape[1:])
+            both = torch.cat([u, -u], 1) if self.antithetic else u
+            near = (x[part, None] + self.sigma * both).clamp_(0, 1)
+            margins = asker.neighbours(near, rows[part])
+            if self.antithetic:
+                weight = margins[:, :directions] - margins[:, directions:]
+            else:
+                # The mean as a baseline takes out the constant part, which is all noise.
+                weight = margins - margins.mean(1, keepdim=True)
+            parts.append(torch.einsum("mk,mkchw->mchw", weight, u) / (self.sigma * self.samples))
+        return torch.cat(parts)
+
+
+def _unit(v: Tensor) -> Tensor:
+    unit: Tensor = v / v.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+    return unit
