@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 PLUGINS = {
+    "art": "robustnoise_attacks.adapters.art:ArtAttack",
+    "art-crafter": "robustnoise_attacks.adapters.art:ArtCrafter",
+    "art-extraction": "robustnoise_attacks.adapters.art_extraction:ArtExtraction",
     "fgsm": "robustnoise_attacks.gradient.crafters:FGSM",
+    "foolbox": "robustnoise_attacks.adapters.foolbox:FoolboxAttack",
+    "foolbox-crafter": "robustnoise_attacks.adapters.foolbox:FoolboxCrafter",
     "independent": "robustnoise_attacks.substitutes.independent:IndependentSubstitute",
     "jacobian": "robustnoise_attacks.substitutes.jacobian:JacobianSubstitute",
     "mi-fgsm": "robustnoise_attacks.gradient.crafters:MIFGSM",
