@@ -52,7 +52,7 @@ def seeded_globals(seed: int) -> Iterator[None]:
         def __instancecheck__(cls, instance: Any) -> bool:
             return isinstance(instance, own)
 
-    class Seeded(own, metaclass=Same):
+    class Seeded(own, metaclass=Same):  # type: ignore[valid-type,misc]
         def __init__(self, seed: Any = None) -> None:
             super().__init__(next(bare) % 2**32 if seed is None else seed)
 

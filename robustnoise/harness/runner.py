@@ -9,7 +9,7 @@ from pathlib import Path
 
 from robustnoise.allocator import keep_memory
 from robustnoise.compose import split_stages
-from robustnoise.errors import BadParameter
+from robustnoise.errors import AttackFailed, BadParameter
 from robustnoise.harness.bench import Bench, NotCached
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.provenance import provenance
@@ -102,8 +102,12 @@ def run(
     progress: Progress | None = None,
     jobs: int = 1,
     memory_images: int = 1024,
+    failures: list[str] | None = None,
 ) -> list[EvaluationRecord]:
     """Make every missing cell, then assemble the records: one per victim and attack, or per victim without attacks.
+
+    A cell in which somebody else's attack fails is left out, as are the records that would need it; all else is made.
+    Failed cells aren't stored, so the next run tries them again.
 
     Args:
         experiment: what to measure.
@@ -111,6 +115,10 @@ def run(
         progress: where to report.
         jobs: processes; 1 runs in this one. Records don't depend on it.
         memory_images: images held as float32 at a time; records don't depend on it.
+        failures: takes one line for each failed cell.
+
+    Raises:
+        AttackFailed: an attack failed and `failures` is None; raised when everything else is in the store.
     """
     if jobs < 1:
         raise BadParameter(f"jobs = {jobs}: expected at least 1.")
@@ -119,22 +127,68 @@ def run(
     progress = progress or Silent()
     started = time.time()
     bench = Bench(experiment, store, progress, memory_images=memory_images)
+    failed = _Failed()
     if jobs == 1:
         for level in tasks(experiment):
             for task in level:
-                task.run(bench)
+                if not failed.needs(task):
+                    failed.note(task, _attempt(task, bench))
     else:
-        _run_parallel(experiment, store, progress, jobs, memory_images)
-    return _records(bench, time.time() - started)
+        _run_parallel(experiment, store, progress, jobs, memory_images, failed)
+    if failures is None and failed.lines:
+        raise AttackFailed("\n".join(failed.lines))
+    if failures is not None:
+        failures += failed.lines
+    return _records(bench, time.time() - started, failed)
 
 
-def _run_parallel(experiment: Experiment, store: Store, progress: Progress, jobs: int, memory_images: int) -> None:
+class _Failed:
+    """The cells in which an attack failed, and what depends on them."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._pairs: set[tuple[str, str]] = set()
+
+    def note(self, task: Task, reason: str | None) -> None:
+        """`task` failed for `reason`; None is that it didn't."""
+        if reason is not None:
+            assert task.attack is not None
+            self._pairs.add(self._pair(task.victim, task.attack))
+            self.lines.append(f"{task.label} failed: {reason}")
+
+    def needs(self, task: Task) -> bool:
+        """Whether `task` needs what failed."""
+        return task.attack is not None and self.has(task.victim, task.attack)
+
+    def has(self, victim: Victim, attack: Attack | None) -> bool:
+        """Whether `attack` failed on `victim`."""
+        return attack is not None and self._pair(victim, attack) in self._pairs
+
+    @staticmethod
+    def _pair(victim: Victim, attack: Attack) -> tuple[str, str]:
+        return attack.name, victim.name if attack.own else ""
+
+
+def _attempt(task: Task, bench: Bench) -> str | None:
+    """Make a cell; the reason where somebody else's attack fails."""
+    try:
+        task.run(bench)
+    except AttackFailed as error:
+        return str(error)
+    return None
+
+
+def _run_parallel(
+    experiment: Experiment, store: Store, progress: Progress, jobs: int, memory_images: int, failed: _Failed
+) -> None:
     from joblib import Parallel, delayed
 
     looker = Bench(experiment, store, compute=False)
     for level in tasks(experiment):
         missing: dict[str, Task] = {}
         for task in level:
+            if failed.needs(task):
+                continue
             try:
                 task.run(looker)
             except NotCached:
@@ -144,9 +198,13 @@ def _run_parallel(experiment: Experiment, store: Store, progress: Progress, jobs
         meter = progress.start(
             f"{len(missing)} cells: {', '.join(dict.fromkeys(t.stage for t in missing.values()))}", len(missing)
         )
-        calls = (delayed(_work)(experiment, store.root, task, memory_images) for task in missing.values())
-        for _ in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
+        calls = (delayed(_work)(experiment, store.root, key, task, memory_images) for key, task in missing.items())
+        reasons = {}
+        for key, reason in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
+            reasons[key] = reason
             meter.advance()
+        for key, task in missing.items():
+            failed.note(task, reasons[key])
 
 
 def _work_id(task: Task) -> str:
@@ -160,18 +218,24 @@ def _work_id(task: Task) -> str:
     return task.label
 
 
-def _work(experiment: Experiment, root: Path, task: Task, memory_images: int) -> None:
+def _work(experiment: Experiment, root: Path, key: str, task: Task, memory_images: int) -> tuple[str, str | None]:
     keep_memory()
     for path in experiment.plugin_files:
         registry().add_file(path)
-    task.run(Bench(experiment, Store(root), memory_images=memory_images))
+    return key, _attempt(task, Bench(experiment, Store(root), memory_images=memory_images))
 
 
-def _records(bench: Bench, seconds: float) -> list[EvaluationRecord]:
+def _records(bench: Bench, seconds: float, failed: _Failed) -> list[EvaluationRecord]:
     experiment = bench.experiment
+    named = {v.name: v for v in experiment.victims}
     origin = provenance(seconds)
     pairs = [(v, a) for v in experiment.victims for a in experiment.attacks_on(v)]
-    arms = {(v.name, a.name if a else None): _arm(bench, v, a) for v, a in pairs}
+    arms = {(v.name, a.name if a else None): _arm(bench, v, a) for v, a in pairs if not failed.has(v, a)}
+
+    def complete(victim: Victim, attack: Attack | None) -> bool:
+        # A record without the arm that it is compared with would be another one under the same identity.
+        others = (None if victim.clean_only else experiment.undefended, victim.reference)
+        return not any(failed.has(named[name], attack) for name in (victim.name, *others) if name is not None)
 
     def record(victim: Victim, attack: Attack | None) -> EvaluationRecord:
         undefended = None if victim.clean_only or experiment.undefended == victim.name else experiment.undefended
@@ -186,7 +250,7 @@ def _records(bench: Bench, seconds: float) -> list[EvaluationRecord]:
             provenance=origin,
         )
 
-    return [record(victim, attack) for victim, attack in pairs]
+    return [record(victim, attack) for victim, attack in pairs if complete(victim, attack)]
 
 
 def _arm(bench: Bench, victim: Victim, attack: Attack | None) -> Arm:

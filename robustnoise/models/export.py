@@ -66,7 +66,7 @@ class _Asked(nn.Module):
         self.calls = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of (n, C, H, W); what the stack answers, or what it is differentiated by where `x` wants a gradient."""
+        """Logits for (n, C, H, W): the answers', or where `x` wants a gradient those that give it."""
         if x.requires_grad:
             model: Differentiable = require_differentiable(self.classifier, "an attack with gradients")
             return model.logits(x.float(), noise=self._fresh()).to(x.device)

@@ -57,10 +57,10 @@ def _given(kind: str, name: str, **params: object) -> Callable[[Path], Plugin]:
 
 
 MADE: dict[str, Callable[[Path], Plugin]] = {
-    "art": _given("attack", "art", attack="SquareAttack", options="max_iter=100"),
+    "art": _given("attack", "art", attack="SimBA", options="max_iter=60, epsilon=0.1"),
     "art-crafter": _given("crafter", "art-crafter", attack="ProjectedGradientDescent", options="max_iter=20"),
     "art-extraction": _given("substitute", "art-extraction", attack="CopycatCNN", options="nb_epochs=1"),
-    "foolbox": _given("attack", "foolbox", attack="HopSkipJumpAttack", options="steps=3"),
+    "foolbox": _given("attack", "foolbox", attack="LinfAdditiveUniformNoiseAttack"),
     "foolbox-crafter": _given("crafter", "foolbox-crafter", attack="LinfPGD", options="steps=20"),
     "pretrained": _pretrained,
     "transfer": _transfer,

@@ -39,8 +39,8 @@ FIT_BATCH, QUERY_BATCH = 64, 128
 class ArtExtraction(Substitute):
     """A network stolen by ART's CopycatCNN or KnockoffNets, which label the attacker's images through the oracle.
 
-    `nb_stolen` is as many of the attacker's images as the budget pays for, unless the options ask for fewer. ART is shown
-    labels, one-hot, or with the option use_probability=true the victim's probabilities. An image that the victim
+    `nb_stolen` is as many of the attacker's images as the budget pays for, unless the options ask for fewer. ART is
+    shown labels, one-hot, or with the option use_probability=true the victim's probabilities. An image that the victim
     abstains from is shown as a tie, whose first class ART takes.
     """
 

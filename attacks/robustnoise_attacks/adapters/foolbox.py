@@ -150,13 +150,15 @@ def _make(name: str, options: str, threat: ThreatModel) -> Any:
 
     Raises:
         BadParameter: it measures another norm than the threat model.
+        AttackFailed: Foolbox can't make it.
     """
     cls = _attack(name)
     distances = import_quietly("foolbox.distances")
     linf = threat.norm is Norm.LINF
     values = {"distance": distances.linf if linf else distances.l2, "constraint": "linf" if linf else "l2"}
-    made: Any = cls(**(only_known(cls, values) | FOOLBOX.arguments(cls, options)))
-    measured = getattr(made.distance, "p", None)
+    with third_party(FOOLBOX, name, 0, noisy=False):
+        made: Any = cls(**(only_known(cls, values) | FOOLBOX.arguments(cls, options)))
+        measured = made.distance.p
     if measured != (float("inf") if linf else 2):
         raise BadParameter(
             f"Foolbox's {name} measures perturbations in l{measured}, the threat model in {threat.norm}: "

@@ -135,7 +135,7 @@ def third_party(library: Library, attack: str, seed: int, *, noisy: bool) -> Ite
     except RobustnoiseError:
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "without a word"
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "without a word"
         raise failed(library, attack, f"{type(error).__name__}: {reason}", noisy=noisy) from error
 
 
