@@ -200,8 +200,8 @@ class Board:
     def ranks(self, setting: Mapping[str, Any], attack: Mapping[str, Any] | None, victim: Mapping[str, Any]) -> bool:
         """Whether a row follows the board's protocol.
 
-        One that bears a name of the board's victims must be that victim; one without an attack belongs to a board
-        without attacks, or to a point of a curve.
+        One that bears a name of the board's victims must be that victim; one without an attack is one of the board's
+        victims, on a board with attacks a point of a curve.
         """
         data = setting["data"]
         theirs = {k: setting[k] for k in ("threat", "budget", "draws", "block", "identity")}
@@ -210,7 +210,7 @@ class Board:
         if any(v.identity(victim["digest"]) != victim for v in namesakes):
             return False
         if attack is None:
-            wanted = not self.attacked or victim["name"] in self.points
+            wanted = victim["name"] in self.points if self.attacked else bool(namesakes)
         else:
             ours = [spec_of(a.attack).to_json() for a in self.attacks]
             wanted = attack["scope"] != "audit" and attack["spec"] in ours

@@ -15,6 +15,7 @@ from robustnoise.errors import BrokenPlugin
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.registry import format_value, registry
 from robustnoise.report import views as report_views
+from robustnoise.report.plots import require_matplotlib
 from robustnoise.report.terminal import print_board, stdout
 from robustnoise.spec import Plugin, allowed_values, describe_field, parameter_names
 
@@ -42,6 +43,8 @@ def verify_board(name: str) -> int:
 def publish(source: Path, name: str) -> None:
     """Copy ranked rows from a run to a board."""
     target = Leaderboard(name)
+    if target.board.curves or target.board.budget.stops:
+        require_matplotlib()
     rows = Leaderboard(source).rows()
     ranked = [r for r in rows if target.ranked(r)]
     for record in ranked:

@@ -62,8 +62,8 @@ class Attack:
     def scope(self) -> str:
         """Whom the attack's images are for.
 
-        ``"control"``, ``"audit"`` (it sees the victim's gradients), ``"per-victim"`` (it asks the oracle) or ``"shared"``
-        (one result serves all victims).
+        ``"control"``, ``"audit"`` (it sees the victim's gradients), ``"per-victim"`` (it asks the oracle) or
+        ``"shared"`` (one result serves all victims).
         """
         traits = self.attack.traits
         if traits.control or traits.audit:

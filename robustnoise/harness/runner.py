@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from robustnoise.allocator import keep_memory
-from robustnoise.compose import split_stages
-from robustnoise.errors import AttackFailed, BadParameter
+from robustnoise.compose import compose, split_stages
+from robustnoise.errors import BadParameter
 from robustnoise.harness.bench import Bench, NotCached
 from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.failed import Failed, attempt
 from robustnoise.harness.provenance import provenance
 from robustnoise.protocols import Progress, Silent, TwoStage
 from robustnoise.records import Arm, EvaluationRecord
@@ -125,69 +129,34 @@ def run(
     if memory_images < 1:
         raise BadParameter(f"memory_images = {memory_images}: expected at least 1.")
     progress = progress or Silent()
-    started = time.time()
+    # The code that runs is that of now: a checkout may move on in the hours that follow.
+    origin, started = provenance(), time.monotonic()
     bench = Bench(experiment, store, progress, memory_images=memory_images)
-    failed = _Failed()
+    failed = Failed()
     if jobs == 1:
         for level in tasks(experiment):
             for task in level:
-                if not failed.needs(task):
-                    failed.note(task, _attempt(task, bench))
+                if not failed.has(task.victim, task.attack):
+                    reason = attempt(functools.partial(task.run, bench))
+                    failed.note(task.label, task.victim, task.attack, reason)
     else:
         _run_parallel(experiment, store, progress, jobs, memory_images, failed)
-    if failures is None and failed.lines:
-        raise AttackFailed("\n".join(failed.lines))
-    if failures is not None:
-        failures += failed.lines
-    return _records(bench, time.time() - started, failed)
-
-
-class _Failed:
-    """The cells in which an attack failed, and what depends on them."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self._pairs: set[tuple[str, str]] = set()
-
-    def note(self, task: Task, reason: str | None) -> None:
-        """`task` failed for `reason`; None is that it didn't."""
-        if reason is not None:
-            assert task.attack is not None
-            self._pairs.add(self._pair(task.victim, task.attack))
-            self.lines.append(f"{task.label} failed: {reason}")
-
-    def needs(self, task: Task) -> bool:
-        """Whether `task` needs what failed."""
-        return task.attack is not None and self.has(task.victim, task.attack)
-
-    def has(self, victim: Victim, attack: Attack | None) -> bool:
-        """Whether `attack` failed on `victim`."""
-        return attack is not None and self._pair(victim, attack) in self._pairs
-
-    @staticmethod
-    def _pair(victim: Victim, attack: Attack) -> tuple[str, str]:
-        return attack.name, victim.name if attack.own else ""
-
-
-def _attempt(task: Task, bench: Bench) -> str | None:
-    """Make a cell; the reason where somebody else's attack fails."""
-    try:
-        task.run(bench)
-    except AttackFailed as error:
-        return str(error)
-    return None
+    failed.hand_over(failures)
+    # What was found in the store took no time.
+    return _records(bench, origin | {"seconds": round(time.monotonic() - started, 1)}, failed)
 
 
 def _run_parallel(
-    experiment: Experiment, store: Store, progress: Progress, jobs: int, memory_images: int, failed: _Failed
+    experiment: Experiment, store: Store, progress: Progress, jobs: int, memory_images: int, failed: Failed
 ) -> None:
     from joblib import Parallel, delayed
 
     looker = Bench(experiment, store, compute=False)
+    name, plugins = secrets.token_hex(8), _PluginFiles(experiment.plugin_files)
     for level in tasks(experiment):
         missing: dict[str, Task] = {}
         for task in level:
-            if failed.needs(task):
+            if failed.has(task.victim, task.attack):
                 continue
             try:
                 task.run(looker)
@@ -198,13 +167,14 @@ def _run_parallel(
         meter = progress.start(
             f"{len(missing)} cells: {', '.join(dict.fromkeys(t.stage for t in missing.values()))}", len(missing)
         )
-        calls = (delayed(_work)(experiment, store.root, key, task, memory_images) for key, task in missing.items())
-        reasons = {}
-        for key, reason in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
-            reasons[key] = reason
-            meter.advance()
+        groups = _groups(experiment, missing.values())
+        calls = (delayed(_work)(plugins, name, experiment, store.root, group, memory_images) for group in groups)
+        reasons: dict[str, str | None] = {}
+        for done in Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")(calls):
+            reasons |= done
+            meter.advance(len(done))
         for key, task in missing.items():
-            failed.note(task, reasons[key])
+            failed.note(task.label, task.victim, task.attack, reasons[key])
 
 
 def _work_id(task: Task) -> str:
@@ -218,17 +188,59 @@ def _work_id(task: Task) -> str:
     return task.label
 
 
-def _work(experiment: Experiment, root: Path, key: str, task: Task, memory_images: int) -> tuple[str, str | None]:
-    keep_memory()
-    for path in experiment.plugin_files:
+def _groups(experiment: Experiment, tasks: Iterable[Task]) -> list[list[Task]]:
+    """What one worker does in a row: the scores of victims that ask for the same passes, any other task alone."""
+    found: dict[str, list[Task]] = {}
+    for task in tasks:
+        found.setdefault(_shared_passes(experiment, task) or _work_id(task), []).append(task)
+    # The longest first, so that no worker is left alone with it at the end.
+    return sorted(found.values(), key=len, reverse=True)
+
+
+def _shared_passes(experiment: Experiment, task: Task) -> str | None:
+    """Names the passes that a bench remembers from one score to the next (see `Memory`); None where it doesn't."""
+    victim = task.victim
+    if task.stage != "score" or victim.model is None or None not in experiment.attacks_on(victim):
+        return None
+    stages = victim.defense.stages()
+    asked = stages if stages[-1].traits.differentiable else stages[:-1]  # less the vote
+    return "passes " + spec_of(compose(*asked)).digest() + spec_of(victim.model).digest()
+
+
+_benches: dict[str, Bench] = {}
+"""In a worker, the bench of the present run: what it remembers and measures for one task serves the next."""
+
+
+@dataclass(frozen=True)
+class _PluginFiles:
+    """Loads the files where it is unpickled: before the arguments that follow it, which hold what the files define."""
+
+    paths: tuple[Path, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load_plugins, (self.paths,)
+
+
+def _load_plugins(paths: tuple[Path, ...]) -> _PluginFiles:
+    for path in paths:
         registry().add_file(path)
-    return key, _attempt(task, Bench(experiment, Store(root), memory_images=memory_images))
+    return _PluginFiles(paths)
 
 
-def _records(bench: Bench, seconds: float, failed: _Failed) -> list[EvaluationRecord]:
+def _work(
+    _plugins: _PluginFiles, name: str, experiment: Experiment, root: Path, group: list[Task], memory_images: int
+) -> dict[str, str | None]:
+    """The reason, or None, for each task by `_work_id`."""
+    if name not in _benches:
+        keep_memory()
+        _benches.clear()
+        _benches[name] = Bench(experiment, Store(root), memory_images=memory_images)
+    return {_work_id(task): attempt(functools.partial(task.run, _benches[name])) for task in group}
+
+
+def _records(bench: Bench, origin: Mapping[str, Any], failed: Failed) -> list[EvaluationRecord]:
     experiment = bench.experiment
     named = {v.name: v for v in experiment.victims}
-    origin = provenance(seconds)
     pairs = [(v, a) for v in experiment.victims for a in experiment.attacks_on(v)]
     arms = {(v.name, a.name if a else None): _arm(bench, v, a) for v, a in pairs if not failed.has(v, a)}
 
