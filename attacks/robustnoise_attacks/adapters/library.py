@@ -143,6 +143,8 @@ def failed(library: Library, attack: str, what: str, *, noisy: bool) -> AttackFa
     """The error that names library, version, attack, what happened, and what to try."""
     if "removed in the NumPy 2" in what or "np.mat" in what:
         hint = "It was written for NumPy 1: take another attack"
+    elif "No module named" in what:
+        hint = f"{library.title} doesn't declare that package: install it, or take another attack"
     elif noisy:
         hint = "The victim is noisy, for which most attacks elsewhere aren't made: take one of robustnoise's own"
     else:

@@ -90,7 +90,7 @@ def test_an_abstention_is_a_tie_of_all_classes() -> None:
     assert torch.equal(rn.to_foolbox(Mute())(torch.from_numpy(X)).argmax(1), torch.zeros(6, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("stack", ["gaussian-input-noise(sigma=0.1) | vote(5)", "layer-noise(sigma=0.1)"])
+@pytest.mark.parametrize("stack", ["gaussian-input-noise(sigma=0.1) | vote(5)", "layer-noise(snr_db=10)"])
 def test_a_defended_stack_can_be_taken_to_both(stack: str) -> None:
     victim = build(stack, "defense").apply(toy_model(), Context(train=toy_split(64)))
     assert rn.to_art(victim).predict(X).shape == (6, 3)
