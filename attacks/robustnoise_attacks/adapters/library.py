@@ -135,8 +135,9 @@ def third_party(library: Library, attack: str, seed: int, *, noisy: bool) -> Ite
     except RobustnoiseError:
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "without a word"
-        raise failed(library, attack, f"{type(error).__name__}: {reason}", noisy=noisy) from error
+        said = str(error).strip().splitlines()[:1]
+        what = ": ".join([type(error).__name__, *(line.rstrip(".") for line in said)])
+        raise failed(library, attack, what, noisy=noisy) from error
 
 
 def failed(library: Library, attack: str, what: str, *, noisy: bool) -> AttackFailed:
