@@ -194,7 +194,9 @@ def test_another_norm_than_foolbox_measures_is_refused() -> None:
 
 
 def test_a_crash_names_library_version_attack_and_what_to_do() -> None:
-    with pytest.raises(AttackFailed, match=r"ART 1\.\d+\.\d+: GeoDA: AttributeError: .*np\.mat.* NumPy 1: take another"):
+    with pytest.raises(
+        AttackFailed, match=r"ART 1\.\d+\.\d+: GeoDA: AttributeError: .*np\.mat.* NumPy 1: take another"
+    ):
         attack("art(GeoDA)", "l2", linear_toy(), images())
 
 

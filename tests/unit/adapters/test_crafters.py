@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 import torch
 from torch import Tensor
@@ -156,5 +155,3 @@ def test_without_a_query_to_spend_the_net_is_fresh() -> None:
 def test_an_extraction_that_ends_in_no_net_is_refused() -> None:
     with pytest.raises(BadParameter, match="It has: CopycatCNN, KnockoffNets"):
         build("art-extraction(FunctionallyEquivalentExtraction)", "substitute")
-
-
