@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 PLUGINS = {
+    "apgd": "robustnoise_attacks.gradient.apgd:APGD",
     "art": "robustnoise_attacks.adapters.art:ArtAttack",
     "art-crafter": "robustnoise_attacks.adapters.art:ArtCrafter",
     "art-extraction": "robustnoise_attacks.adapters.art_extraction:ArtExtraction",
-    "fgsm": "robustnoise_attacks.gradient.crafters:FGSM",
+    "audit": "robustnoise_attacks.audit:AuditAttack",
     "foolbox": "robustnoise_attacks.adapters.foolbox:FoolboxAttack",
     "foolbox-crafter": "robustnoise_attacks.adapters.foolbox:FoolboxCrafter",
+    "gradient": "robustnoise_attacks.gradient.crafter:Gradient",
     "independent": "robustnoise_attacks.substitutes.independent:IndependentSubstitute",
     "jacobian": "robustnoise_attacks.substitutes.jacobian:JacobianSubstitute",
-    "mi-fgsm": "robustnoise_attacks.gradient.crafters:MIFGSM",
     "null": "robustnoise_attacks.controls:NullAttack",
-    "pgd": "robustnoise_attacks.gradient.crafters:PGD",
     "random-noise": "robustnoise_attacks.controls:RandomNoiseAttack",
     "transfer": "robustnoise_attacks.transfer:TransferAttack",
 }
+RECIPES = "recipes/crafters.toml"
 
 
 def __getattr__(name: str) -> object:

@@ -164,7 +164,11 @@ class Bench:
             return self._cell("craft", inputs, lambda: self._craft(attack, self._source(attack, source), queries))
         if isinstance(attack.attack, WhiteBox):
             model = self.classifier(victim)
-            inputs |= {"crafter": spec_of(attack.attack.crafter).to_json(), "victim": model.digest}
+            inputs |= {
+                "crafter": spec_of(attack.attack.crafter).to_json(),
+                "victim": model.digest,
+                "seed_data": self._seed_data().digest,
+            }
             return self._cell("craft", inputs, lambda: self._craft(attack, model, 0))
         inputs |= {
             "attack": spec_of(attack.attack).to_json(),
@@ -196,6 +200,7 @@ class Bench:
     def _craft(self, attack: Attack, model: Classifier, queries: int) -> Computed:
         crafter: Crafter = attack.attack.crafter  # type: ignore[attr-defined]
         seeds, threat = self.seeds.child("craft", spec_of(crafter).digest()), self._threat()
+        crafter = crafter.informed(self._seed_data())
 
         def block(number: int, targets: Targets) -> AttackResult:
             return AttackResult(crafter.craft(model, targets.x, targets.y, threat, seeds.child(number)), 0)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from robustnoise.blocks import predict_blocks
 from robustnoise.errors import MissingCapability
 from robustnoise.foreign import import_quietly
-from robustnoise.protocols import Answer, Classifier, Differentiable, require_differentiable
+from robustnoise.protocols import Answer, Classifier, require_differentiable
 from robustnoise.seeds import SeedStream
 
 TINY = 1e-12
@@ -21,7 +21,8 @@ def to_art(classifier: Classifier, seed: int | SeedStream = 0) -> Any:
     """`classifier` as an ART classifier with ``clip_values = (0, 1)``.
 
     Every call draws fresh noise from a named stream. ART takes one draw for the truth: what it reports of a noisy stack
-    is the luck of that draw, good for comparison only. An abstention becomes a tie of all classes.
+    is the luck of that draw, good for comparison only. An abstention becomes a tie of all classes. Gradients of a vote
+    are those of its differentiable stand-in.
 
     Args:
         classifier: any; its answers are what `predict` gives.
@@ -68,7 +69,7 @@ class _Asked(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits for (n, C, H, W): the answers', or where `x` wants a gradient those that give it."""
         if x.requires_grad:
-            model: Differentiable = require_differentiable(self.classifier, "an attack with gradients")
+            model = require_differentiable(self.classifier, "an attack with gradients")
             return model.logits(x.float(), noise=self._fresh()).to(x.device)
         answer = self._answer(x)
         logits = self._spread(answer).clamp_min(TINY).log() if answer.logits is None else answer.logits
@@ -96,10 +97,9 @@ class _Asked(nn.Module):
 
 def _has_gradients(classifier: Classifier) -> bool:
     """Whether gradients reach the input; a stack may have `logits` around an inner classifier that has none."""
-    if not isinstance(classifier, Differentiable):
-        return False
     try:
-        classifier.logits(torch.zeros(1, *classifier.input_shape), noise=SeedStream(0))
+        model = require_differentiable(classifier, "an attack with gradients")
+        model.logits(torch.zeros(1, *classifier.input_shape), noise=SeedStream(0))
     except MissingCapability:
         return False
     return True

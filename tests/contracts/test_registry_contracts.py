@@ -33,6 +33,7 @@ from robustnoise.api import (
     Stage,
     Targets,
     ThreatModel,
+    build,
     create,
 )
 from robustnoise.models.files import save_classifier
@@ -52,6 +53,11 @@ def _transfer(folder: Path) -> Plugin:
     return found
 
 
+def _audit(folder: Path) -> Plugin:
+    found: Plugin = create("attack", "audit", crafter="apgd")
+    return found
+
+
 def _given(kind: str, name: str, **params: object) -> Callable[[Path], Plugin]:
     return lambda _: create(kind, name, **params)  # type: ignore[no-any-return]
 
@@ -60,6 +66,7 @@ MADE: dict[str, Callable[[Path], Plugin]] = {
     "art": _given("attack", "art", attack="SimBA", options="max_iter=60, epsilon=0.1"),
     "art-crafter": _given("crafter", "art-crafter", attack="ProjectedGradientDescent", options="max_iter=20"),
     "art-extraction": _given("substitute", "art-extraction", attack="CopycatCNN", options="nb_epochs=1"),
+    "audit": _audit,
     "foolbox": _given("attack", "foolbox", attack="LinfAdditiveUniformNoiseAttack"),
     "foolbox-crafter": _given("crafter", "foolbox-crafter", attack="LinfPGD", options="steps=20"),
     "pretrained": _pretrained,
@@ -82,6 +89,13 @@ def test_contracts(name: str, tmp_path: Path) -> None:
     contract, _reason = EXCEPTIONS[name]
     with pytest.raises(AssertionError, match=repr(contract)):
         check_plugin(plugin)
+
+
+@pytest.mark.parametrize("name", [r.name for r in registry().recipes() if "/" not in r.name])
+def test_contracts_of_recipes(name: str) -> None:
+    """With few steps, which the contracts of an ascent don't depend on."""
+    plugin = build(name, registry().find(name).kind)
+    check_plugin(dataclasses.replace(plugin, steps=min(plugin.steps, 10)) if hasattr(plugin, "steps") else plugin)
 
 
 def test_transfer_without_queries() -> None:
@@ -247,6 +261,11 @@ class CutsGradients(ToyNoise):
         return _Cut(model, self)
 
 
+@dataclasses.dataclass(frozen=True)
+class ClaimsAStandIn(ToyNoise):
+    traits = DefenseTraits(Stage.INFERENCE, stochastic=True, softened=True, off={"sigma": 0.0})
+
+
 class _Cut(_Noisy):
     def change(self, x: Tensor, noise: SeedStream) -> Tensor:
         return super().change(x, noise).detach()
@@ -295,6 +314,7 @@ def test_the_sound_toys_pass(plugin: Plugin) -> None:
         (BatchNoise(), "row-independence"),
         (NeverOff(), "off-is-identity"),
         (CutsGradients(), "traits"),
+        (ClaimsAStandIn(), "traits"),
         (LeavesHooks(), "model-untouched"),
         (SilentDefense(), "acts"),
     ],
