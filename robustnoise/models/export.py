@@ -72,8 +72,9 @@ class _Asked(nn.Module):
             model = require_differentiable(self.classifier, "an attack with gradients")
             return model.logits(x.float(), noise=self._fresh()).to(x.device)
         answer = self._answer(x)
-        logits = self._spread(answer).clamp_min(TINY).log() if answer.logits is None else answer.logits
-        return logits.to(x.device)
+        if answer.logits is None:
+            return self._spread(answer).clamp_min(TINY).log().to(x.device)
+        return answer.logits.masked_fill((answer.labels < 0)[:, None], 0).to(x.device)
 
     def probabilities(self, x: Tensor) -> Tensor:
         """(n, num_classes) float32 on the CPU."""

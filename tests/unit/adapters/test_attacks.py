@@ -95,7 +95,7 @@ def test_a_total_budget_is_kept_and_shared_out(total: int) -> None:
 @pytest.mark.parametrize(
     ("text", "norm"),
     [("art(SquareAttack)", "linf"), ("art(HopSkipJump)", "linf"), ("art(HopSkipJump)", "l2"),
-     ("foolbox(BoundaryAttack)", "l2"), ("foolbox(HopSkipJumpAttack)", "linf")],
+     ("foolbox(HopSkipJumpAttack)", "linf"), pytest.param("foolbox(BoundaryAttack)", "l2", marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_with_room_enough_they_solve_the_linear_toy(text: str, norm: str) -> None:
     targets = images()

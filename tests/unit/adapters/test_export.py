@@ -79,15 +79,18 @@ def test_a_stack_without_gradients_is_a_black_box() -> None:
         rn.to_foolbox(CoinClassifier(0.5))(leaf)
 
 
-def test_an_abstention_is_a_tie_of_all_classes() -> None:
+@pytest.mark.parametrize("shown", ["scores", "logits"])
+def test_an_abstention_is_a_tie_of_all_classes(shown: str) -> None:
     class Mute:
         num_classes, input_shape, stochastic, passes, digest = 4, SHAPE, False, 1, "mute"
 
         def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
-            return Answer(torch.full((len(x),), -1), torch.eye(4)[torch.zeros(len(x), dtype=torch.int64)])
+            first = torch.tensor([9.0, 0.0, 0.0, 0.0]).repeat(len(x), 1)
+            return Answer(torch.full((len(x),), -1), first.softmax(1), first if shown == "logits" else None)
 
     assert np.array_equal(rn.to_art(Mute()).predict(X), np.full((6, 4), 0.25, np.float32))
-    assert torch.equal(rn.to_foolbox(Mute())(torch.from_numpy(X)).argmax(1), torch.zeros(6, dtype=torch.int64))
+    tied = rn.to_foolbox(Mute())(torch.from_numpy(X))
+    assert torch.equal(tied, tied[:1, :1].expand(6, 4))
 
 
 @pytest.mark.parametrize("stack", ["gaussian-input-noise(sigma=0.1) | vote(5)", "layer-noise(snr_db=10)"])

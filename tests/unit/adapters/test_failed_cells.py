@@ -90,7 +90,7 @@ def pairs(records: list[EvaluationRecord]) -> set[tuple[str, str]]:
     return {(r.victim.victim["name"], r.attack["name"]) for r in records if r.attack}
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_rest_of_a_run_is_made(tmp_path: Path, jobs: int) -> None:
     failures: list[str] = []
     attacks = {"null": "null", "crash": CRASH, "transfer": "transfer(independent(model=mlp(hidden=8)), fgsm)"}
