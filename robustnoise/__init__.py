@@ -29,6 +29,8 @@ _LAZY = {
     "compare": "evaluation",
     "evaluate": "evaluation",
     "load_dataset": "data",
+    "to_art": "models.export",
+    "to_foolbox": "models.export",
 }
 _MODULES = ("data", "errors", "models", "registry")
 
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from robustnoise.evaluation import compare as compare
     from robustnoise.evaluation import evaluate as evaluate
     from robustnoise.leaderboard import Leaderboard as Leaderboard
+    from robustnoise.models.export import to_art as to_art
+    from robustnoise.models.export import to_foolbox as to_foolbox
     from robustnoise.protocols import Context as Context
     from robustnoise.records import EvaluationRecord as EvaluationRecord
     from robustnoise.registry import build as build

@@ -21,8 +21,11 @@ from robustnoise.errors import (
     MissingExtra,
     RobustnoiseError,
     TargetFailed,
+    did_you_mean,
 )
+from robustnoise.foreign import import_quietly, seeded_globals
 from robustnoise.models.classifier import InputWrapper, LayerWrapper, TorchClassifier, Wrapper, answer_from_logits
+from robustnoise.models.export import to_art, to_foolbox
 from robustnoise.models.files import load_classifier
 from robustnoise.models.fresh import create as create_model
 from robustnoise.protocols import (
@@ -50,7 +53,7 @@ from robustnoise.protocols import (
 from robustnoise.recipes import Recipe
 from robustnoise.registry import build, build_call, create, registry
 from robustnoise.seeds import SeedStream
-from robustnoise.spec import Call, Number, Plugin
+from robustnoise.spec import Call, Number, Plugin, Scalar, parse_options
 from robustnoise.threat import L2, Access, Linf, Norm, ThreatModel
 from robustnoise.training import ForwardHook, InputHook, LeadingTraining, Schedule, as_floats, fit
 
@@ -122,6 +125,7 @@ __all__ = [
     "Oracle",
     "Plugin",
     "RobustnoiseError",
+    "Scalar",
     "Schedule",
     "SeedStream",
     "Softened",
@@ -138,11 +142,17 @@ __all__ = [
     "build",
     "create",
     "create_model",
+    "did_you_mean",
     "fit",
+    "import_quietly",
     "lazy_attribute",
     "load_classifier",
+    "parse_options",
     "predict_blocks",
     "require_differentiable",
     "require_modular",
+    "seeded_globals",
+    "to_art",
+    "to_foolbox",
     "to_tensor",
 ]

@@ -336,3 +336,23 @@ def parse_text(text: str) -> Call | Pipe:
     if kind != "end":
         raise parser.error(position, "expected '|' or the end")
     return tree
+
+
+def parse_options(text: str) -> dict[str, Scalar]:
+    """Read ``key=value, key=value``, as the options of another library's function are given.
+
+    A value is a number (``8/255`` too), ``inf``, true, false, none, a word or a quoted text.
+
+    Raises:
+        BadSpec: it is anything else.
+    """
+    tree = parse_text(f"options({text})")
+    if not isinstance(tree, Call) or tree.args or tree.name != "options":
+        raise BadSpec(f"options {text!r}: expected key=value, key=value.")
+    found: dict[str, Scalar] = {}
+    for key, value in tree.kwargs.items():
+        word = isinstance(value, Call) and not value.args and not value.kwargs
+        if isinstance(value, Call | Pipe) and not word:
+            raise BadSpec(f"options {text!r}: {key} takes a number, a word or a quoted text, not a plugin.")
+        found[key] = value.name if isinstance(value, Call) else value
+    return found

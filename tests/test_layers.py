@@ -15,7 +15,7 @@ CORE = [p for p in SOURCES if PACKAGES[0] in p.parents]
 
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"seeds", "threat", "spec", "recipes", "extras", "allocator"},
+    {"seeds", "threat", "spec", "recipes", "extras", "foreign", "allocator"},
     {"protocols"},
     {"compose", "registry"},
     {"blocks", "data", "models", "training", "oracle", "store"},
@@ -31,6 +31,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 WITHIN = [
     ("registry", "compose"),
     ("data", "store"),
+    ("models", "blocks"),
     ("models", "data"),
     ("models", "store"),
     ("oracle", "blocks"),
@@ -154,8 +155,8 @@ def _global_randomness(text: str) -> list[str]:
 
 
 RESTORED = {
-    "robustnoise.models.targets.isolation": {"random", "random.seed", "np.random.seed",
-                                             "np.random.set_state"},  # lets somebody else's code draw from a stream
+    "robustnoise.foreign": {"random", "random.seed", "np.random.seed", "np.random.set_state",
+                            "torch.manual_seed"},  # runs libraries that draw from nothing else, and puts all back
     "robustnoise.harness.isolation": {"np.random.set_state"},  # puts back what a third party's attack has moved
     "robustnoise.testing.common": {"random", "random.seed", "np.random.seed", "np.random.set_state",
                                       "torch.set_rng_state"},  # moves the state to see whether a plugin reads it

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 PLUGINS = {
     "apgd": "robustnoise_attacks.gradient.apgd:APGD",
+    "art": "robustnoise_attacks.adapters.art:ArtAttack",
+    "art-crafter": "robustnoise_attacks.adapters.art:ArtCrafter",
+    "art-extraction": "robustnoise_attacks.adapters.art_extraction:ArtExtraction",
     "audit": "robustnoise_attacks.audit:AuditAttack",
+    "foolbox": "robustnoise_attacks.adapters.foolbox:FoolboxAttack",
+    "foolbox-crafter": "robustnoise_attacks.adapters.foolbox:FoolboxCrafter",
     "gradient": "robustnoise_attacks.gradient.crafter:Gradient",
     "independent": "robustnoise_attacks.substitutes.independent:IndependentSubstitute",
     "jacobian": "robustnoise_attacks.substitutes.jacobian:JacobianSubstitute",

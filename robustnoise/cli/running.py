@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from robustnoise.board import (
     Board,
@@ -40,6 +43,9 @@ from robustnoise.spec import parse_number
 from robustnoise.store import atomic_write
 from robustnoise.threat import Norm
 
+ATTACK_FAILED = 3
+"""Exit code of a command that did all but the cells in which somebody else's attack failed."""
+
 
 def run_board(
     name: str,
@@ -68,7 +74,8 @@ def run_board(
     output = output or Path("runs") / board.name
     # Written first: a folder that can't be written to is found before hours of work.
     atomic_write(output / "board.toml", (folder / "board.toml").read_bytes())
-    records = _run(experiment, jobs)
+    failures: list[str] = []
+    records = _run(experiment, jobs, failures)
     target = Leaderboard(output)
     for record in records:
         target.add(record)
@@ -82,6 +89,21 @@ def run_board(
     for line in _sentences(shown.rows):
         stdout().print(line, highlight=False, soft_wrap=True)
     stdout().print(f"Rows and REPORT.md are in {output}.", highlight=False, soft_wrap=True)
+    _report_failures(failures)
+
+
+def _report_failures(failures: Sequence[str]) -> None:
+    """Say which cells failed, and end the command with its own code, after everything else is written and shown."""
+    if not failures:
+        return
+    for line in failures:
+        print(f"AttackFailed: {line}", file=sys.stderr)
+    print(
+        f"{len(failures)} cells failed; the rows that need them are left out, all others are there. "
+        "The same command tries them again.",
+        file=sys.stderr,
+    )
+    raise typer.Exit(ATTACK_FAILED)
 
 
 def _sentences(views: Sequence[RowView]) -> list[str]:
@@ -135,8 +157,8 @@ class Setting:
             budget=BudgetPart(total=self.budget),
         )
 
-    def records(self, board: Board) -> list[EvaluationRecord] | None:
-        """Run it; None where only the plan was asked for."""
+    def records(self, board: Board, failures: list[str] | None = None) -> list[EvaluationRecord] | None:
+        """Run it; None where only the plan was asked for. `failures` as for `run`."""
         experiment = board.experiment(
             data_dir=self.data_dir,
             device=self.device,
@@ -147,7 +169,7 @@ class Setting:
         if self.plan:
             _show_plan(experiment, as_json=self.json)
             return None
-        return _run(experiment, self.jobs)
+        return _run(experiment, self.jobs, failures)
 
 
 def evaluate_defense(defense: str, undefended: str, attacks: Sequence[str], setting: Setting) -> None:
@@ -161,16 +183,19 @@ def _evaluate(
     what: str, victims: dict[str, VictimPart], attacks: Sequence[str], undefended: str | None, setting: Setting
 ) -> None:
     named = {"null": "null", **{f"attack {i}" if len(attacks) > 1 else "attack": a for i, a in enumerate(attacks, 1)}}
-    records = setting.records(setting.board(victims, named, undefended))
+    failures: list[str] = []
+    records = setting.records(setting.board(victims, named, undefended), failures)
     if records is None:
         return
     if setting.json:
         print(json.dumps([r.to_json() for r in records], allow_nan=False))
+        _report_failures(failures)
         return
     views = [row_view(r, ranked=False) for r in records]
     print_board(stdout(), f"{what} on {setting.data}", views, summary(records))
     for line in _sentences(views):
         stdout().print(line, highlight=False, soft_wrap=True)
+    _report_failures(failures)
 
 
 def evaluate_target(
@@ -236,9 +261,9 @@ def _load_plugins(paths: Sequence[Path]) -> None:
         registry().add_file(path)
 
 
-def _run(experiment: Experiment, jobs: int) -> list[EvaluationRecord]:
+def _run(experiment: Experiment, jobs: int, failures: list[str] | None) -> list[EvaluationRecord]:
     with bars() as progress:
-        return run(experiment, open_store(), progress=progress, jobs=jobs)
+        return run(experiment, open_store(), progress=progress, jobs=jobs, failures=failures)
 
 
 def _show_plan(experiment: Experiment, *, as_json: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from robustnoise.compose import compose, split_stages
 from robustnoise.errors import BadParameter
 from robustnoise.harness.bench import Bench, NotCached
 from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.failed import Failed, attempt
 from robustnoise.harness.provenance import provenance
 from robustnoise.protocols import Progress, Silent, TwoStage
 from robustnoise.records import Arm, EvaluationRecord
@@ -104,8 +106,12 @@ def run(
     progress: Progress | None = None,
     jobs: int = 1,
     memory_images: int = 1024,
+    failures: list[str] | None = None,
 ) -> list[EvaluationRecord]:
     """Make every missing cell, then assemble the records: one per victim and attack, or per victim without attacks.
+
+    A cell in which somebody else's attack fails is left out, as are the records that would need it; all else is made.
+    Failed cells aren't stored, so the next run tries them again.
 
     Args:
         experiment: what to measure.
@@ -113,6 +119,10 @@ def run(
         progress: where to report.
         jobs: processes; 1 runs in this one. Records don't depend on it.
         memory_images: images held as float32 at a time; records don't depend on it.
+        failures: takes one line for each failed cell.
+
+    Raises:
+        AttackFailed: an attack failed and `failures` is None; raised when everything else is in the store.
     """
     if jobs < 1:
         raise BadParameter(f"jobs = {jobs}: expected at least 1.")
@@ -122,17 +132,23 @@ def run(
     # The code that runs is that of now: a checkout may move on in the hours that follow.
     origin, started = provenance(), time.monotonic()
     bench = Bench(experiment, store, progress, memory_images=memory_images)
+    failed = Failed()
     if jobs == 1:
         for level in tasks(experiment):
             for task in level:
-                task.run(bench)
+                if not failed.has(task.victim, task.attack):
+                    reason = attempt(functools.partial(task.run, bench))
+                    failed.note(task.label, task.victim, task.attack, reason)
     else:
-        _run_parallel(experiment, store, progress, jobs, memory_images)
+        _run_parallel(experiment, store, progress, jobs, memory_images, failed)
+    failed.hand_over(failures)
     # What was found in the store took no time.
-    return _records(bench, origin | {"seconds": round(time.monotonic() - started, 1)})
+    return _records(bench, origin | {"seconds": round(time.monotonic() - started, 1)}, failed)
 
 
-def _run_parallel(experiment: Experiment, store: Store, progress: Progress, jobs: int, memory_images: int) -> None:
+def _run_parallel(
+    experiment: Experiment, store: Store, progress: Progress, jobs: int, memory_images: int, failed: Failed
+) -> None:
     from joblib import Parallel, delayed
 
     looker = Bench(experiment, store, compute=False)
@@ -140,6 +156,8 @@ def _run_parallel(experiment: Experiment, store: Store, progress: Progress, jobs
     for level in tasks(experiment):
         missing: dict[str, Task] = {}
         for task in level:
+            if failed.has(task.victim, task.attack):
+                continue
             try:
                 task.run(looker)
             except NotCached:
@@ -151,8 +169,12 @@ def _run_parallel(experiment: Experiment, store: Store, progress: Progress, jobs
         )
         groups = _groups(experiment, missing.values())
         calls = (delayed(_work)(plugins, name, experiment, store.root, group, memory_images) for group in groups)
+        reasons: dict[str, str | None] = {}
         for done in Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")(calls):
-            meter.advance(done)
+            reasons |= done
+            meter.advance(len(done))
+        for key, task in missing.items():
+            failed.note(task.label, task.victim, task.attack, reasons[key])
 
 
 def _work_id(task: Task) -> str:
@@ -207,20 +229,25 @@ def _load_plugins(paths: tuple[Path, ...]) -> _PluginFiles:
 
 def _work(
     _plugins: _PluginFiles, name: str, experiment: Experiment, root: Path, group: list[Task], memory_images: int
-) -> int:
+) -> dict[str, str | None]:
+    """The reason, or None, for each task by `_work_id`."""
     if name not in _benches:
         keep_memory()
         _benches.clear()
         _benches[name] = Bench(experiment, Store(root), memory_images=memory_images)
-    for task in group:
-        task.run(_benches[name])
-    return len(group)
+    return {_work_id(task): attempt(functools.partial(task.run, _benches[name])) for task in group}
 
 
-def _records(bench: Bench, origin: Mapping[str, Any]) -> list[EvaluationRecord]:
+def _records(bench: Bench, origin: Mapping[str, Any], failed: Failed) -> list[EvaluationRecord]:
     experiment = bench.experiment
+    named = {v.name: v for v in experiment.victims}
     pairs = [(v, a) for v in experiment.victims for a in experiment.attacks_on(v)]
-    arms = {(v.name, a.name if a else None): _arm(bench, v, a) for v, a in pairs}
+    arms = {(v.name, a.name if a else None): _arm(bench, v, a) for v, a in pairs if not failed.has(v, a)}
+
+    def complete(victim: Victim, attack: Attack | None) -> bool:
+        # A record without the arm that it is compared with would be another one under the same identity.
+        others = (None if victim.clean_only else experiment.undefended, victim.reference)
+        return not any(failed.has(named[name], attack) for name in (victim.name, *others) if name is not None)
 
     def record(victim: Victim, attack: Attack | None) -> EvaluationRecord:
         undefended = None if victim.clean_only or experiment.undefended == victim.name else experiment.undefended
@@ -235,7 +262,7 @@ def _records(bench: Bench, origin: Mapping[str, Any]) -> list[EvaluationRecord]:
             provenance=origin,
         )
 
-    return [record(victim, attack) for victim, attack in pairs]
+    return [record(victim, attack) for victim, attack in pairs if complete(victim, attack)]
 
 
 def _arm(bench: Bench, victim: Victim, attack: Attack | None) -> Arm:

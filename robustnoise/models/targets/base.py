@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from robustnoise.errors import BadParameter, TargetFailed
+from robustnoise.foreign import seeded_globals
 from robustnoise.models.classifier import answer_from_logits
-from robustnoise.models.targets.isolation import seeded_globals
 from robustnoise.protocols import Answer
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import digest_of
@@ -75,7 +75,7 @@ class Target:
         Raises:
             TargetFailed: it says something that is no answer: a wrong shape, NaN, ...
         """
-        with seeded_globals(noise), torch.no_grad():
+        with seeded_globals(noise.seed("global")), torch.no_grad():
             said = self.ask(np.array(x.detach().cpu().numpy()))
         return to_answer(checked(said, self.output, len(x), self.num_classes, type(self).__name__), self.output)
 

@@ -17,7 +17,7 @@ from safetensors.torch import load
 from torch import nn
 
 from robustnoise.errors import BadData, BadParameter
-from robustnoise.models.targets.isolation import seeded_globals
+from robustnoise.foreign import seeded_globals
 from robustnoise.models.targets.torch_module import from_torch
 from robustnoise.protocols import Classifier
 from robustnoise.seeds import SeedStream
@@ -50,7 +50,7 @@ def from_factory(
     """
     function = _function(factory)
     try:
-        with seeded_globals(SeedStream(0, ("factory", factory))):
+        with seeded_globals(SeedStream(0, ("factory", factory)).seed("global")):
             made = function()
     except Exception as error:
         raise BadParameter(f"{factory} failed: {type(error).__name__}: {error}.") from error

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 import robustnoise as rn
 from robustnoise.errors import BadData, BadParameter, MissingCapability, TargetFailed
+from robustnoise.foreign import seeded_globals
 from robustnoise.models.targets.base import checked
-from robustnoise.models.targets.isolation import evaluating, seeded_globals
+from robustnoise.models.targets.isolation import evaluating
 from robustnoise.models.targets.probe import probe
 from robustnoise.protocols import Classifier, Context
 from robustnoise.seeds import SeedStream
@@ -43,7 +44,7 @@ class Net(nn.Module):
 
 
 def net() -> Net:
-    with seeded_globals(NOISE.child("weights")):
+    with seeded_globals(NOISE.seed("weights")):
         return Net()
 
 

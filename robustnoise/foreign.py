@@ -1,0 +1,70 @@
+"""Other people's libraries: imported quietly, and run with global generators that are seeded and then put back."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+GIT_SETTING = "GIT_PYTHON_REFRESH"
+
+
+def import_quietly(module: str) -> ModuleType:
+    """Import `module` without its warnings, without a git binary and without moving a global generator.
+
+    Foolbox imports GitPython, which refuses to be imported where there is no git; ART's import draws from `random`.
+    """
+    before, state = os.environ.get(GIT_SETTING), random.getstate()
+    os.environ[GIT_SETTING] = "quiet"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
+    finally:
+        random.setstate(state)
+        if before is None:
+            del os.environ[GIT_SETTING]
+        else:
+            os.environ[GIT_SETTING] = before
+
+
+@contextmanager
+def seeded_globals(seed: int) -> Iterator[None]:
+    """Run a library that draws from the global generators of torch, numpy and Python: seeded, and put back afterwards.
+
+    A bare ``np.random.RandomState()``, which would ask the operating system for a seed, is seeded as well. Not for
+    threads: what is replaced is the process's.
+    """
+    import numpy as np
+    import torch
+
+    own = np.random.RandomState
+    seeds = np.random.SeedSequence(seed)
+    torch_seed, numpy_seed, python_seed = (int(n) for n in seeds.generate_state(3))
+    bare = iter(range(seed, seed + 2**62))
+
+    class Same(type):
+        def __instancecheck__(cls, instance: Any) -> bool:
+            return isinstance(instance, own)
+
+    class Seeded(own, metaclass=Same):  # type: ignore[valid-type,misc]
+        def __init__(self, seed: Any = None) -> None:
+            super().__init__(next(bare) % 2**32 if seed is None else seed)
+
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        try:
+            torch.manual_seed(torch_seed)
+            np.random.seed(numpy_seed)  # noqa: NPY002
+            random.seed(python_seed)
+            np.random.RandomState = Seeded  # type: ignore[misc]
+            yield
+        finally:
+            np.random.RandomState = own  # type: ignore[misc]
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(python_state)
