@@ -7,7 +7,7 @@ points the entry point ``robustnoise.plugins`` at a table ``PLUGINS = {"name": "
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from robustnoise.blocks import BLOCK, predict_blocks, to_tensor
 from robustnoise.compose import Defense, Identity
@@ -34,37 +34,55 @@ from robustnoise.protocols import (
     Crafter,
     DefenseTraits,
     Differentiable,
+    Ensembled,
     FittedSubstitute,
     Model,
     Modular,
     Oracle,
+    Softened,
     Stage,
     Substitute,
     Targets,
     require_differentiable,
     require_modular,
 )
-from robustnoise.registry import build, create
+from robustnoise.recipes import Recipe
+from robustnoise.registry import build, build_call, create, registry
 from robustnoise.seeds import SeedStream
-from robustnoise.spec import Number, Plugin
+from robustnoise.spec import Call, Number, Plugin
 from robustnoise.threat import L2, Access, Linf, Norm, ThreatModel
 from robustnoise.training import ForwardHook, InputHook, LeadingTraining, Schedule, as_floats, fit
 
 
 def lazy_attribute(package: str, table: Mapping[str, str], name: str) -> object:
-    """The plugin class `name` of a package, imported at its first use.
+    """The plugin class or recipe `name` of a package, imported at its first use.
 
     Called from the package's module ``__getattr__``, it makes ``from my_package import MyDefense`` work without
-    importing every module of the package.
+    importing every module of the package. A recipe bears its name in capitals without hyphens and is called like a
+    class: ``MIFGSM(steps=20)`` for ``mi-fgsm(steps=20)``.
 
     Raises:
-        AttributeError: the table has no class of that name.
+        AttributeError: the package has no class and no recipe of that name.
     """
     for target in table.values():
         module, _, attribute = target.partition(":")
         if attribute == name:
             return getattr(importlib.import_module(module), attribute)
+    # No other name can be a recipe's, and most of those that Python asks a package for are dunders.
+    for recipe in registry().recipes() if name.isupper() and name.isalnum() else ():
+        if (recipe.package, recipe.attribute) == (package, name):
+            return _constructor(recipe)
     raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+
+def _constructor(recipe: Recipe) -> Callable[..., Plugin]:
+    def construct(*values: object, **params: object) -> Plugin:
+        made: Plugin = build_call(Call(recipe.name, values, params))
+        return made
+
+    construct.__name__ = construct.__qualname__ = recipe.attribute
+    construct.__doc__ = f"{recipe.plugin} as in {recipe.reference}; it takes the parameters of {recipe.plugin}."
+    return construct
 
 
 __all__ = [
@@ -85,6 +103,7 @@ __all__ = [
     "Defense",
     "DefenseTraits",
     "Differentiable",
+    "Ensembled",
     "FittedSubstitute",
     "ForwardHook",
     "Identity",
@@ -104,6 +123,7 @@ __all__ = [
     "RobustnoiseError",
     "Schedule",
     "SeedStream",
+    "Softened",
     "Split",
     "Stage",
     "Substitute",

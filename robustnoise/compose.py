@@ -93,6 +93,8 @@ class Stack(Defense):
             stage=self.parts[0].traits.stage,
             stochastic=any(p.traits.stochastic for p in self.parts),
             differentiable=all(p.traits.differentiable for p in self.parts),
+            softened=any(p.traits.softened for p in self.parts)
+            and all(p.traits.differentiable or p.traits.softened for p in self.parts),
             abstains=any(p.traits.abstains for p in self.parts),
         )
 

@@ -15,6 +15,8 @@ from robustnoise.report.curves import CurveView, curve_view, flat_points
 from robustnoise.report.markdown import report
 from robustnoise.report.plots import picture_names, pictures, shows
 from robustnoise.report.published import PublishedView, published_views
+from robustnoise.report.queries import query_views
+from robustnoise.spec import digest_of
 from robustnoise.store import atomic_write
 
 if TYPE_CHECKING:
@@ -137,14 +139,19 @@ class Leaderboard:
         """
         rows = self.rows() if rows is None else rows
         board, ranked = self.board, [r for r in rows if unranked or self.ranked(r)]
+        usual = sorted(ranked, key=self._unusual)
         # A point is shown on its curve; the tables are for the listed victims.
         listed = [r for r in rows if r.victim.victim["name"] not in board.points]
         return Contents(
             rows=[views.row_view(r, ranked=self.ranked(r)) for r in listed],
             summary=views.summary([r for r in ranked if r.victim.victim["name"] not in board.points]),
-            curves=[curve_view(curve, ranked) for curve in board.curves],
-            published=published_views(board.published, ranked),
+            curves=[*(curve_view(curve, usual) for curve in board.curves), *query_views(usual)],
+            published=published_views(board.published, usual),
         )
+
+    def _unusual(self, record: EvaluationRecord) -> tuple[bool, bool]:
+        """Orders the rows of one victim and seed: the first, with the board's threads and on the CPU, is shown."""
+        return record.setting.get("threads") != self.board.file.run.threads, record.setting.get("device") != "cpu"
 
     def report(self) -> str:
         """REPORT.md, a function of board and rows."""
@@ -158,13 +165,16 @@ class Leaderboard:
             **contents._asdict(),
         )
 
-    def write_report(self) -> Path:
+    def write_report(self, contents: Contents | None = None) -> Path:
         """Write REPORT.md and the pictures that it shows.
+
+        Args:
+            contents: those of all rows, where they are known already; None computes them.
 
         Raises:
             MissingExtra: the board has curves, and matplotlib isn't installed.
         """
-        contents = self.contents()
+        contents = self.contents() if contents is None else contents
         for view in contents.curves:
             for name, content in pictures(view).items():
                 atomic_write(self._picture(name), content)
@@ -180,7 +190,7 @@ class Leaderboard:
 
         A picture must show the present numbers. Its bytes may be those of another matplotlib.
         """
-        problems = []
+        problems, found = [], []
         for path in sorted(self.rows_folder.glob("*")):
             if path.suffix != ".json":
                 problems.append(f"{path}: not a row file.")
@@ -192,6 +202,7 @@ class Leaderboard:
                 continue
             if record.digest != path.stem:
                 problems.append(f"{path}: the file's name is not the row's digest {record.digest}.")
+            found.append(record)
         if not problems and self.rows_folder.exists():
             contents = self.contents()
             problems += self._verify_pictures(contents.curves)
@@ -202,9 +213,30 @@ class Leaderboard:
                 problems.append(
                     f"{written}: doesn't follow from the rows; 'robustnoise board report {self.path}' rewrites it."
                 )
+        problems += self._strays(found)
         if not any(self.rows_folder.glob("*.json")):
             problems.append(f"{self.path}: the board has no rows yet. 'robustnoise run {self.path}' makes them.")
         return problems
+
+    def _strays(self, records: Sequence[EvaluationRecord]) -> Iterator[str]:
+        """Rows that nothing on the board shows, and rows of which a curve could show one alone."""
+        names = {v.name for v in self.board.victims}
+        first: dict[str, EvaluationRecord] = {}
+        for record in records:
+            path, name = self.rows_folder / f"{record.digest}.json", record.victim.victim["name"]
+            if record.attack is None and name not in names:
+                yield (
+                    f"{path}: {name!r} is no victim and no point of the board. Remove the row, or give the victim, the "
+                    "curve or the line its old name in board.toml."
+                )
+            if not self.ranked(record):
+                continue
+            other = first.setdefault(_same_measurement(record), record)
+            if other is not record:
+                yield (
+                    f"{path}: same victim, attack and seed as {other.digest}.json, with other "
+                    f"{_what_differs(record, other)}. Remove one of the two."
+                )
 
     def _verify_pictures(self, curves: Sequence[CurveView]) -> Iterator[str]:
         wanted = {self._picture(name): view for view in curves for name in picture_names(view)}
@@ -217,6 +249,20 @@ class Leaderboard:
         for path in sorted((self.path / "plots").glob("*")):
             if path not in wanted:
                 yield f"{path}: belongs to no curve of the board; remove it."
+
+
+def _same_measurement(record: EvaluationRecord) -> str:
+    """What a row measures, whatever it was measured with: names, stack, architecture, attack and seed."""
+    victim = {k: v for k, v in record.victim.victim.items() if k != "digest"}
+    return digest_of([victim, record.attack, record.setting["seed"]])
+
+
+def _what_differs(record: EvaluationRecord, other: EvaluationRecord) -> str:
+    """In two rows of the same measurement."""
+    keys = [k for k, v in record.setting.items() if v != other.setting.get(k)]
+    if record.victim.victim != other.victim.victim:
+        keys.append("weights")
+    return ", ".join(keys) or "nets to compare with"
 
 
 def read_row(path: Path) -> EvaluationRecord:

@@ -74,6 +74,34 @@ class Differentiable(Classifier, Protocol):
 
 
 @runtime_checkable
+class Softened(Protocol):
+    """Optional capability of a classifier whose answers have no gradients: a differentiable stand-in for attacks."""
+
+    def softened(self) -> Differentiable:
+        """A classifier with this one's draws and, as nearly as gradients allow, its answers.
+
+        Raises:
+            MissingCapability: what it wraps has no gradients.
+        """
+        ...
+
+
+@runtime_checkable
+class Ensembled(Protocol):
+    """Optional capability of a `Differentiable`: it is several models, which are attacked together."""
+
+    @property
+    def members(self) -> tuple[Differentiable, ...]: ...
+    @property
+    def combine(self) -> str:
+        """What is averaged over the members: ``"logits"``, ``"probabilities"`` or ``"losses"``.
+
+        `logits` does the first two itself; an attack averages the losses.
+        """
+        ...
+
+
+@runtime_checkable
 class Modular(Differentiable, Protocol):
     """Optional capability: a network whose layers a defense can reach."""
 
@@ -84,11 +112,13 @@ class Modular(Differentiable, Protocol):
 
 
 def require_differentiable(model: Classifier, who: str) -> Differentiable:
-    """`model`, if it has gradients.
+    """`model`, if it has gradients, or its stand-in.
 
     Raises:
-        MissingCapability: it has none.
+        MissingCapability: it has neither.
     """
+    if isinstance(model, Softened):
+        return model.softened()
     if not isinstance(model, Differentiable):
         raise MissingCapability(
             f"{who} needs logits with gradients, and {type(model).__name__} has none. "
@@ -189,6 +219,7 @@ class DefenseTraits:
         stage: when it acts.
         stochastic: two answers to the same image may differ.
         differentiable: gradients flow through it.
+        softened: they don't, but attacks that need them get a differentiable stand-in.
         abstains: it may answer -1.
         off: parameters at which it does nothing, for the contract "no strength is the identity".
     """
@@ -196,6 +227,7 @@ class DefenseTraits:
     stage: Stage
     stochastic: bool = False
     differentiable: bool = True
+    softened: bool = False
     abstains: bool = False
     off: dict[str, float | int] = field(default_factory=dict)
 
@@ -279,6 +311,10 @@ class Crafter(Plugin):
     def craft(self, source: Classifier, x: Tensor, y: Tensor, threat: ThreatModel, seeds: SeedStream) -> Tensor:
         """Adversarial images for `x` (n, C, H, W) with true labels `y` (n,), inside the ball of `threat`."""
         raise NotImplementedError
+
+    def informed(self, seed_data: Split) -> Crafter:
+        """A crafter that may use the attacker's labelled images too; whoever has them asks for it before `craft`."""
+        return self
 
 
 class FittedSubstitute(NamedTuple):

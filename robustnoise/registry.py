@@ -2,10 +2,12 @@
 
 A package registers one entry point in the group ``robustnoise.plugins`` that points at a table ``name ->
 "module:Class"``. Nothing is imported before it is asked for; a package that fails to import stays listed as broken.
+Beside the table a package may name a file of recipes (`robustnoise.recipes`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -21,7 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from robustnoise.compose import Stack, compose
-from robustnoise.errors import BadParameter, BadSpec, BrokenPlugin, DuplicatePlugin, UnknownPlugin, did_you_mean
+from robustnoise.errors import (
+    BadParameter,
+    BadSpec,
+    BrokenPlugin,
+    DuplicatePlugin,
+    RobustnoiseError,
+    UnknownPlugin,
+    did_you_mean,
+)
+from robustnoise.recipes import Recipe, read_recipes
 from robustnoise.spec import (
     WORDS,
     Call,
@@ -82,6 +93,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        self._recipes: dict[str, Recipe] = {}
         self.broken: dict[str, str] = {}
         """Packages whose table can't be read, with the cause."""
 
@@ -96,12 +108,26 @@ class Registry:
             known = self._entries.get(name)
             if known is not None and known.target == target and known.code == code:
                 continue
-            if known is not None:
-                raise DuplicatePlugin(
-                    f"the name {name!r} is registered twice: by {known.origin} ({known.target}) "
-                    f"and by {origin} ({target})."
-                )
+            self._refuse_known(name, f"{origin} ({target})")
             self._entries[name] = Entry(name, target, origin, code)
+
+    def add_recipe(self, recipe: Recipe) -> None:
+        """Register a recipe.
+
+        Raises:
+            DuplicatePlugin: its name is already taken, by a plugin or by another recipe.
+        """
+        if self._recipes.get(recipe.name) == recipe:
+            return
+        self._refuse_known(recipe.name, f"{recipe.origin} (a recipe for {recipe.plugin})")
+        self._recipes[recipe.name] = recipe
+
+    def _refuse_known(self, name: str, newcomer: str) -> None:
+        entry, recipe = self._entries.get(name), self._recipes.get(name)
+        known = f"{entry.origin} ({entry.target})" if entry else ""
+        known = f"{recipe.origin} (a recipe for {recipe.plugin})" if recipe else known
+        if known:
+            raise DuplicatePlugin(f"the name {name!r} is registered twice: by {known} and by {newcomer}.")
 
     def add_file(self, path: Path) -> None:
         """Register a one-file plugin, which defines ``PLUGINS = {name: "Class"}``; its names start with the file's.
@@ -132,31 +158,49 @@ class Registry:
         self.add(path.stem, {name: f"{module_name}:{cls}" for name, cls in table.items()}, str(path.name), code)
 
     def add_entry_point(self, point: EntryPoint) -> None:
-        """Register an installed package; one that fails is kept in `broken`."""
+        """Register an installed package and its recipes; one that fails is kept in `broken`."""
         dist = point.dist
         origin = f"{dist.name} {dist.version}" if dist else point.value
+        prefix = "" if dist and dist.name == "robustnoise" else point.name
         try:
             table = point.load()
+            # Not getattr: the package's own __getattr__ may ask this registry, which isn't there yet.
+            file = vars(sys.modules[point.module]).get("RECIPES")
+            recipes = list(read_recipes(point.module, file, prefix, origin)) if file else []
         except Exception as error:  # noqa: BLE001 - a third party's import may raise anything; it is kept as broken
             self.broken[point.name] = f"{origin}: {type(error).__name__}: {error}"
             return
-        self.add("" if dist and dist.name == "robustnoise" else point.name, table, origin)
+        self.add(prefix, table, origin)
+        for recipe in recipes:
+            self.add_recipe(recipe)
 
     def entries(self) -> list[Entry]:
-        """Every registered name, sorted."""
+        """Every registered plugin, sorted by name."""
         return [self._entries[name] for name in sorted(self._entries)]
 
+    def recipes(self) -> list[Recipe]:
+        """Every recipe, in the order of its package's file."""
+        return list(self._recipes.values())
+
+    def recipe(self, name: str) -> Recipe | None:
+        """The recipe called `name`, or None."""
+        return self._recipes.get(name)
+
     def find(self, name: str, kind: str | None = None) -> type[Plugin]:
-        """The class registered as `name`.
+        """The class registered as `name`, or that the recipe of that name configures.
 
         Raises:
             UnknownPlugin: with the nearest name and how many there are.
             BadSpec: it is of another kind.
             BrokenPlugin: it can't be imported.
         """
-        entry = self._entries.get(name)
+        recipe = self._recipes.get(name)
+        entry = self._entries.get(recipe.plugin if recipe else name)
+        if recipe is not None and entry is None:
+            raise BrokenPlugin(f"recipe {name!r} of {recipe.origin} is for {recipe.plugin!r}, which is no plugin.")
         if entry is None:
             names = [e.name for e in self.entries() if kind is None or self._kind_of(e) == kind]
+            names += [r.name for r in self.recipes() if r.plugin in names]
             package = name.split("/", maxsplit=1)[0]
             cause = f" Package {package!r} is broken: {self.broken[package]}." if package in self.broken else ""
             raise UnknownPlugin(
@@ -233,24 +277,56 @@ def _name_of(cls: type[Plugin]) -> tuple[str, str | None]:
 
 
 def describe(plugin: Plugin) -> str:
-    """The text that builds `plugin`: its first parameter and those that aren't at their default: ``pgd(steps=40)``."""
+    """The text that builds `plugin`: its first parameter and those not at their default: ``vote(passes=16)``.
+
+    Where a recipe leaves no more parameters to tell, the text starts from it: ``mi-fgsm(steps=10)``. It must come with
+    the plugin: the text is part of records, which don't depend on what else is installed.
+    """
     if isinstance(plugin, Stack):
         return " | ".join(describe(p) for p in plugin.parts)
-    shown = []
-    fields = {f.name: f for f in dataclasses.fields(plugin)}  # type: ignore[arg-type]
-    leading = positional_fields(type(plugin))[:1]
-    for name in parameter_names(type(plugin)):
+    called = _name_of(type(plugin))[0]
+    entry = registry().entry_of(type(plugin))
+    own = [r for r in registry().recipes() if entry and (r.plugin, r.origin) == (called, entry.origin)]
+    candidates = [(r.name, _told(plugin, r)) for r in own]
+    candidates.append((called, _told(plugin, None)))
+    name, told = min(((n, t) for n, t in candidates if t is not None), key=lambda c: len(c[1]))
+    shown = [
+        f"{field}={describe(value) if isinstance(value, Plugin) else format_value(value)}"
+        for field, value in told.items()
+    ]
+    return f"{name}({', '.join(shown)})" if shown else name
+
+
+def _told(plugin: Plugin, recipe: Recipe | None) -> dict[str, Any] | None:
+    """The parameters that a text starting from `recipe` tells; None where the recipe doesn't fit the others."""
+    cls = type(plugin)
+    params = recipe.params if recipe else {}
+    try:
+        given: Any = dataclasses.replace(plugin, **{k: _value(cls, k, v) for k, v in params.items()})  # type: ignore[type-var]
+    except (BadParameter, BadSpec, TypeError):
+        return None
+    told: dict[str, Any] = {}
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    leading = positional_fields(cls)[:1]
+    for name in parameter_names(cls):
         f, value = fields[name], getattr(plugin, name)
-        if f.default is not dataclasses.MISSING:
+        if name in params:
+            default = getattr(given, name)
+        elif f.default is not dataclasses.MISSING:
             default = f.default
         elif f.default_factory is not dataclasses.MISSING:
             default = f.default_factory()
         else:
             default = dataclasses.MISSING
         if value != default or (name in leading and not isinstance(value, Plugin)):
-            shown.append(f"{f.name}={describe(value) if isinstance(value, Plugin) else format_value(value)}")
-    called = _name_of(type(plugin))[0]
-    return f"{called}({', '.join(shown)})" if shown else called
+            told[name] = value
+    return told
+
+
+def stands_for(recipe: Recipe) -> str:
+    """The text that a recipe is short for: ``gradient(steps=10, momentum=1)``."""
+    told = [f"{name}={format_value(value)}" for name, value in recipe.params.items()]
+    return f"{recipe.plugin}({', '.join(told)})" if told else recipe.plugin
 
 
 def format_value(value: Scalar) -> str:
@@ -269,7 +345,7 @@ def format_value(value: Scalar) -> str:
 
 
 def create(kind: str, name: str, **params: Any) -> Any:
-    """The plugin `name` of `kind` with `params`; children may be plugins, texts or parsed trees.
+    """The plugin or recipe `name` of `kind` with `params`; children may be plugins, texts or parsed trees.
 
     Raises:
         UnknownPlugin, BadSpec, BadParameter, BrokenPlugin.
@@ -291,8 +367,19 @@ def build(value: str | Mapping[str, Any], kind: str) -> Any:
     return _build(Call(value["name"], (), params), kind)
 
 
+def build_call(call: Call) -> Any:
+    """The plugin of a parsed ``name(...)``, whatever its kind.
+
+    Raises:
+        UnknownPlugin, BadSpec, BadParameter, BrokenPlugin.
+    """
+    return _build(call, registry().find(call.name).kind)
+
+
 def from_json(plain: Mapping[str, Any]) -> Any:
     """The inverse of ``spec_of(plugin).to_json()``.
+
+    A recipe's name is read as well: ``pgd`` was a plugin before it became a recipe.
 
     Raises:
         BadSpec: the installed plugin has another version than the recorded one.
@@ -304,7 +391,18 @@ def from_json(plain: Mapping[str, Any]) -> Any:
     if cls.version != plain["version"]:
         raise BadSpec(f"{plain['name']!r} was recorded at version {plain['version']}; installed is {cls.version}.")
     params = {k: math.inf if v == "inf" else -math.inf if v == "-inf" else v for k, v in plain["params"].items()}
+    recipe = registry().recipe(plain["name"])
+    if recipe is not None:
+        params = {k: _value(cls, k, v) for k, v in recipe.params.items()} | params
     return cls(**params, **{k: from_json(v) for k, v in plain["children"].items()})
+
+
+def written_out(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec as JSON with every recipe's name replaced by the plugin that it configures; all else as it is."""
+    if registry().recipe(plain["name"]) is not None:
+        with contextlib.suppress(RobustnoiseError, TypeError):  # a setting that is no more stays what it was called
+            return spec_of(from_json(plain)).to_json()
+    return {**plain, "children": {k: written_out(v) for k, v in plain["children"].items()}}
 
 
 def _build(tree: Call | Pipe, kind: str) -> Any:
@@ -319,7 +417,7 @@ def _build(tree: Call | Pipe, kind: str) -> Any:
             f"{tree.name}: {len(tree.args)} values given by position, but it takes {len(positional)} "
             f"({', '.join(positional) or 'none'}). Name the others: {', '.join(names)}."
         )
-    params = dict(zip(positional, tree.args, strict=False))
+    params: dict[str, Any] = dict(zip(positional, tree.args, strict=False))
     for key, value in tree.kwargs.items():
         if key not in names:
             raise BadParameter(
@@ -329,6 +427,9 @@ def _build(tree: Call | Pipe, kind: str) -> Any:
         if key in params:
             raise BadParameter(f"{tree.name}: {key!r} is given twice, by position and by name.")
         params[key] = value
+    recipe = registry().recipe(tree.name)
+    if recipe is not None:
+        params = {**recipe.params, **params}
     missing = [
         f.name
         for f in dataclasses.fields(cls)  # type: ignore[arg-type]

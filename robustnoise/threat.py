@@ -196,9 +196,9 @@ class Budget:
                 "attack is scored anyway."
             )
 
-    def to_json(self) -> dict[str, int | None | list[int]]:
+    def to_json(self) -> dict[str, int | list[int] | None]:
         """Plain fields for records; without the key ``stops`` where there are none, as in earlier rows."""
-        plain: dict[str, int | None | list[int]] = {
+        plain: dict[str, int | list[int] | None] = {
             "per_image": self.per_image,
             "total": self.total,
             "seed_examples": self.seed_examples,

@@ -91,6 +91,13 @@ def test_the_readme_shows_the_noisy_boards_as_they_are() -> None:
     assert noisy_table() in (ROOT / "README.md").read_text()
 
 
+def test_the_readme_shows_the_other_plain_net_as_it_is() -> None:
+    rows = rn.Leaderboard(ROOT / "leaderboards" / "analog-mnist").to_frame().set_index("victim")
+    said = re.search(r"warped digits gives ([\d.]+) \(`augmented-0db`", (ROOT / "README.md").read_text())
+    assert said is not None
+    assert said[1] == f"{100 * rows.loc['augmented-0db'].clean:.2f}"
+
+
 def test_the_boards_of_the_docs_load() -> None:
     blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "boards.md").read_text(), re.DOTALL)
     assert len(blocks) == 4

@@ -15,7 +15,7 @@ CORE = [p for p in SOURCES if PACKAGES[0] in p.parents]
 
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"seeds", "threat", "spec", "extras", "allocator"},
+    {"seeds", "threat", "spec", "recipes", "extras", "allocator"},
     {"protocols"},
     {"compose", "registry"},
     {"blocks", "data", "models", "training", "oracle", "store"},

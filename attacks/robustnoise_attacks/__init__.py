@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 PLUGINS = {
-    "fgsm": "robustnoise_attacks.gradient.crafters:FGSM",
+    "apgd": "robustnoise_attacks.gradient.apgd:APGD",
+    "audit": "robustnoise_attacks.audit:AuditAttack",
+    "gradient": "robustnoise_attacks.gradient.crafter:Gradient",
     "independent": "robustnoise_attacks.substitutes.independent:IndependentSubstitute",
     "jacobian": "robustnoise_attacks.substitutes.jacobian:JacobianSubstitute",
-    "mi-fgsm": "robustnoise_attacks.gradient.crafters:MIFGSM",
     "null": "robustnoise_attacks.controls:NullAttack",
-    "pgd": "robustnoise_attacks.gradient.crafters:PGD",
     "random-noise": "robustnoise_attacks.controls:RandomNoiseAttack",
     "nes": "robustnoise_attacks.query.nes:NES",
     "simba": "robustnoise_attacks.query.simba:SimBA",
     "square": "robustnoise_attacks.query.square:Square",
     "transfer": "robustnoise_attacks.transfer:TransferAttack",
 }
+RECIPES = "recipes/crafters.toml"
 
 
 def __getattr__(name: str) -> object:

@@ -40,5 +40,6 @@ class TransferAttack(BlackBoxAttack):
         ctx = Context(seed=seeds.child("substitute"))
         fitted = self.substitute.fit(oracle, seed_data, ctx)
         source = self.substitute.source(fitted.networks, seed_data, ctx)
-        x = self.crafter.craft(source, targets.x, targets.y, threat, seeds.child("craft"))
+        crafter = self.crafter.informed(seed_data)
+        x = crafter.craft(source, targets.x, targets.y, threat, seeds.child("craft"))
         return AttackResult(x, fitted.queries)

@@ -41,12 +41,13 @@ from robustnoise.api import (
     Context,
     Defense,
     DefenseTraits,
+    Differentiable,
     Number,
     SeedStream,
     Stage,
     Wrapper,
 )
-from robustnoise_defenses.voting import Ballot
+from robustnoise_defenses.voting import Ballot, SoftVote
 
 PRIOR_VOTES = 14
 """The exponent of w, whose mean is 0.94: about the share of the right class in the votes on a typical image."""
@@ -83,7 +84,7 @@ class AdaptiveVote(Defense):
         "averaged likelihood ratios: Robbins 1970, Ann. Math. Statist. 41(5); curtailment: Lan, Simon & Halperin "
         "1982, Sequential Analysis 1(3)"
     )
-    traits = DefenseTraits(Stage.INFERENCE, differentiable=False, off={"max_passes": 1})
+    traits = DefenseTraits(Stage.INFERENCE, differentiable=False, softened=True, off={"max_passes": 1})
 
     max_passes: Annotated[int, Field(ge=1, le=10_000, description="most forward passes an answer")] = 64
     _: KW_ONLY
@@ -122,6 +123,9 @@ class _Adaptive(Wrapper):
                 if bool(settled.all()):
                     break
             return Answer(labels, scores, passes=spent)
+
+    def softened(self) -> Differentiable:
+        return SoftVote(self, self.defense.max_passes, "scores")
 
     def _settles(self, ballot: Ballot) -> Tensor:
         left = ballot.limit - ballot.cast

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal, Protocol
 
@@ -16,11 +17,16 @@ from robustnoise.api import (
     Context,
     Defense,
     DefenseTraits,
+    Differentiable,
     MissingCapability,
     SeedStream,
     Stage,
     Wrapper,
+    require_differentiable,
 )
+
+SOFT_PASSES = 16
+"""Passes that an attack with gradients averages in one draw; their activations are held together."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,10 @@ class Vote(Defense):
     - ``mean-logit``: the largest mean logit, ``argmax_k 1/T sum_t z_tk``; the means are the logits, their softmax (the
       normalised geometric mean of the passes' probabilities) the scores.
 
+    Attacks with gradients climb the mean logits (``mean-logit``) or the logarithm of the mean probabilities of the
+    passes, of the first `SOFT_PASSES` where there are more. For a mean rule that is what the answer follows from; for
+    ``majority`` it is a smooth stand-in for the share of the votes.
+
     A pass that abstains counts for nothing; the answer abstains, with zeros, where every pass did.
 
     Raises:
@@ -44,7 +54,7 @@ class Vote(Defense):
         "Qin & Vucinic 2018, arXiv 1811.10649 (voting over repeated inferences); means: Lakshminarayanan, Pritzel & "
         "Blundell 2017, arXiv 1612.01474, section 2.4; the rules compared: Kittler et al. 1998, IEEE TPAMI 20(3)"
     )
-    traits = DefenseTraits(Stage.INFERENCE, differentiable=False, off={"passes": 1})
+    traits = DefenseTraits(Stage.INFERENCE, differentiable=False, softened=True, off={"passes": 1})
 
     passes: Annotated[int, Field(ge=1, le=100_000, description="forward passes an answer")] = 16
     _: KW_ONLY
@@ -74,10 +84,40 @@ class _Voting(Wrapper):
                     spent = answer.passes if spent is None else spent + answer.passes
             return summary.answer()._replace(passes=spent)
 
+    def softened(self) -> Differentiable:
+        return SoftVote(self, self.defense.passes, "logits" if self.defense.rule == "mean-logit" else "scores")
+
     def _summary(self) -> _Summary:
         if self.defense.rule == "majority":
             return Ballot(self.num_classes, self.defense.passes)
         return _Mean("scores" if self.defense.rule == "mean-probability" else "logits", self.defense)
+
+
+class SoftVote:
+    """The stand-in for a vote: its answers, and the mean of its first passes as logits.
+
+    Args:
+        voting: the vote.
+        passes: forward passes that the vote makes; more than `SOFT_PASSES` are cut short.
+        part: what is averaged: logits, or scores, of which the logarithm is taken.
+
+    Raises:
+        MissingCapability: a pass has no gradients.
+    """
+
+    def __init__(self, voting: Wrapper, passes: int, part: Literal["scores", "logits"]) -> None:
+        self.inner = require_differentiable(voting.inner, "an attack")
+        self.count, self.part = min(passes, SOFT_PASSES), part
+        self.predict = voting.predict
+        self.num_classes, self.input_shape = voting.num_classes, voting.input_shape
+        self.stochastic, self.passes, self.digest = voting.stochastic, voting.passes, voting.digest
+
+    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
+        """See `Differentiable.logits`; pass t has the draws of pass t of the vote."""
+        passes = torch.stack([self.inner.logits(x, noise=noise.child("pass", t)) for t in range(self.count)])
+        if self.part == "logits":
+            return passes.mean(0)
+        return passes.log_softmax(2).logsumexp(0) - math.log(self.count)
 
 
 class _Summary(Protocol):

@@ -16,7 +16,7 @@ from robustnoise.compose import Defense, split_stages
 from robustnoise.data import load_dataset
 from robustnoise.errors import BadBoard, RobustnoiseError
 from robustnoise.harness.experiment import Attack, Experiment, Victim
-from robustnoise.registry import build, spec_of
+from robustnoise.registry import build, spec_of, written_out
 from robustnoise.report.curves import Curve
 from robustnoise.report.published import Published
 from robustnoise.store import IDENTITY
@@ -200,18 +200,20 @@ class Board:
     def ranks(self, setting: Mapping[str, Any], attack: Mapping[str, Any] | None, victim: Mapping[str, Any]) -> bool:
         """Whether a row follows the board's protocol.
 
-        One that bears a name of the board's victims must be that victim; one without an attack belongs to a board
-        without attacks, or to a point of a curve.
+        One that bears a name of the board's victims must be that victim; one without an attack is one of the board's
+        victims, on a board with attacks a point of a curve.
         """
         data = setting["data"]
         theirs = {k: setting[k] for k in ("threat", "budget", "draws", "block", "identity")}
         theirs["data"] = {k: data.get(k) for k in ("name", "sizes")}
+        # The text follows from the specs, and may name a recipe that there wasn't yet.
+        known = {**victim, "defense": written_out(victim["defense"])}
         namesakes = [v for v in self.victims if v.name == victim["name"]]
-        if any(v.identity(victim["digest"]) != victim for v in namesakes):
+        if any({**v.identity(victim["digest"]), "text": victim["text"]} != known for v in namesakes):
             return False
         if attack is None:
-            wanted = not self.attacked or victim["name"] in self.points
+            wanted = victim["name"] in self.points if self.attacked else bool(namesakes)
         else:
             ours = [spec_of(a.attack).to_json() for a in self.attacks]
-            wanted = attack["scope"] != "audit" and attack["spec"] in ours
+            wanted = attack["scope"] != "audit" and written_out(attack["spec"]) in ours
         return wanted and theirs == self.protocol(attacked=attack is not None)

@@ -13,8 +13,10 @@ from rich.table import Table
 
 from robustnoise.errors import BrokenPlugin
 from robustnoise.leaderboard import Leaderboard
-from robustnoise.registry import format_value, registry
+from robustnoise.recipes import Recipe
+from robustnoise.registry import describe, format_value, registry, stands_for
 from robustnoise.report import views as report_views
+from robustnoise.report.plots import require_matplotlib
 from robustnoise.report.terminal import print_board, stdout
 from robustnoise.spec import Plugin, allowed_values, describe_field, parameter_names
 
@@ -42,6 +44,8 @@ def verify_board(name: str) -> int:
 def publish(source: Path, name: str) -> None:
     """Copy ranked rows from a run to a board."""
     target = Leaderboard(name)
+    if target.board.curves or target.board.budget.stops:
+        require_matplotlib()
     rows = Leaderboard(source).rows()
     ranked = [r for r in rows if target.ranked(r)]
     for record in ranked:
@@ -66,7 +70,7 @@ def show_data(data_dir: Path | None, *, json: bool) -> None:
 
 
 def show_plugins(name: str | None, files: Sequence[Path], *, json: bool) -> None:
-    """All plugins, or one in full."""
+    """All plugins and recipes, or one in full."""
     for path in files:
         registry().add_file(path)
     if name is not None:
@@ -81,6 +85,7 @@ def show_plugins(name: str | None, files: Sequence[Path], *, json: bool) -> None
         except BrokenPlugin as error:
             kind, what = "broken", str(error)
         rows.append({"kind": kind, "name": entry.name, "what": what, "origin": entry.origin})
+    rows += [_recipe_row(recipe) for recipe in registry().recipes()]
     rows += [{"kind": "broken", "name": k, "what": v, "origin": ""} for k, v in registry().broken.items()]
     rows.sort(key=lambda r: (r["kind"], r["name"]))
     if json:
@@ -91,16 +96,31 @@ def show_plugins(name: str | None, files: Sequence[Path], *, json: bool) -> None
     stdout().print(table)
 
 
+def _recipe_row(recipe: Recipe) -> dict[str, str]:
+    row = {"name": recipe.name, "origin": recipe.origin}
+    try:
+        return row | {"kind": registry().find(recipe.name).kind, "what": f"{stands_for(recipe)}: {recipe.reference}"}
+    except BrokenPlugin as error:
+        return row | {"kind": "broken", "what": str(error)}
+
+
 def _show_plugin(name: str, *, json: bool) -> None:
-    cls = registry().find(name)
+    cls, recipe = registry().find(name), registry().recipe(name)
     parameters = [_parameter(cls, field) for field in parameter_names(cls)]
+    told = recipe.params if recipe else {}
+    for p in parameters:
+        p["default"] = _shown(told[p["name"]]) if p["name"] in told else p["default"]
+    reference = recipe.reference if recipe else cls.reference
     if json:
         _print_json({"name": name, "kind": cls.kind, "version": cls.version, "doc": inspect.getdoc(cls),
-                     "reference": cls.reference, "parameters": parameters})  # fmt: skip
+                     "reference": reference, "recipe": stands_for(recipe) if recipe else None,
+                     "parameters": parameters})  # fmt: skip
         return
     print(f"{name} ({cls.kind}, version {cls.version})\n\n{inspect.getdoc(cls)}\n")
-    if cls.reference:
-        print(f"Source: {cls.reference}\n")
+    if recipe:
+        print(f"Stands for: {stands_for(recipe)}")
+    if reference:
+        print(f"Source: {reference}\n")
     for p in parameters:
         default = "" if p["default"] is None else f" [default: {p['default']}]"
         print(f"  {p['name']}: {p['allowed']}{default}{'. ' if p['doc'] else ''}{p['doc']}")
@@ -109,15 +129,17 @@ def _show_plugin(name: str, *, json: bool) -> None:
 def _parameter(cls: type[Plugin], field: str) -> dict[str, Any]:
     import dataclasses
 
-    from robustnoise.registry import describe
-
     f = next(f for f in dataclasses.fields(cls) if f.name == field)  # type: ignore[arg-type]
     value = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
     if value is dataclasses.MISSING:
         default = None
     else:
-        default = describe(value) if isinstance(value, Plugin) else format_value(value)
+        default = _shown(value)
     return {"name": field, "allowed": allowed_values(cls, field), "default": default, "doc": describe_field(cls, field)}
+
+
+def _shown(value: Any) -> str:
+    return describe(value) if isinstance(value, Plugin) else format_value(value)
 
 
 def _first_line(cls: type[Plugin]) -> str:

@@ -57,7 +57,7 @@ def run_board(
     if plan:
         _show_plan(experiment)
         return
-    if board.curves:
+    if board.curves or board.budget.stops:
         require_matplotlib()
     output = output or Path("runs") / board.name
     # Written first: a folder that can't be written to is found before hours of work.
@@ -66,9 +66,12 @@ def run_board(
     target = Leaderboard(output)
     for record in records:
         target.add(record)
-    target.write_report()
-    # A changed protocol leaves no row ranked; what was run is shown all the same.
-    shown = target.contents(records, unranked=True)
+    rows = target.rows()
+    shown = target.contents(rows)
+    target.write_report(shown)
+    if len(rows) != len(records) or not all(map(target.ranked, rows)):
+        # A changed protocol leaves no row ranked; what was run is shown all the same, and that alone.
+        shown = target.contents(records, unranked=True)
     print_board(stdout(), board.file.title or board.name, *shown)
     for line in _sentences(shown.rows):
         stdout().print(line, highlight=False, soft_wrap=True)

@@ -52,8 +52,10 @@ class StrokeSource:
         return 1, self.length, 4
 
     def state(self, data_dir: Path | None) -> str:
-        """That of the images, or what has to be installed."""
-        return self.base.state(data_dir) if importlib.util.find_spec("skimage") else "needs extra strokes"
+        """That of the images, or what has to be installed where no traced file is there."""
+        # Whether it is the one of these images is known once they are read.
+        traced = any(cache_dir(self.name).glob("strokes-*.npz"))
+        return self.base.state(data_dir) if traced or importlib.util.find_spec("skimage") else "needs extra strokes"
 
     def load(self, data_dir: Path | None, *, progress: bool) -> Pool:
         """All digits, from the cache where they were traced before.

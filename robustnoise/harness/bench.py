@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from robustnoise.blocks import BLOCK, CHUNK, pad, to_tensor
+from robustnoise.blocks import BLOCK, CHUNK
 from robustnoise.compose import split_stages
 from robustnoise.data import Split
 from robustnoise.errors import BadData
+from robustnoise.harness.collecting import collect, images_at
 from robustnoise.harness.experiment import Attack, Experiment, Victim
-from robustnoise.harness.isolation import isolated_global_rng
 from robustnoise.harness.memory import Memory
 from robustnoise.harness.scoring import count_draws, label_images
 from robustnoise.models.classifier import TorchClassifier
@@ -118,8 +117,8 @@ class Bench:
             with self._threads():
                 ctx = Context(self.experiment.dataset.train, seeds, device=self.experiment.device, shared=self._shared)
                 classifier = inference.apply(base, ctx)
-            if not self.experiment.attacks:
-                self._memory.attach(classifier)  # under attack every question is another one
+            if None in self.experiment.attacks_on(victim):  # under attack every question is another one
+                classifier = self._memory.attach(classifier)
             self._classifiers[victim.name] = classifier
         return self._classifiers[victim.name]
 
@@ -165,7 +164,11 @@ class Bench:
             return self._cell("craft", inputs, lambda: self._craft(attack, self._source(attack, source), queries))
         if isinstance(attack.attack, WhiteBox):
             model = self.classifier(victim)
-            inputs |= {"crafter": spec_of(attack.attack.crafter).to_json(), "victim": model.digest}
+            inputs |= {
+                "crafter": spec_of(attack.attack.crafter).to_json(),
+                "victim": model.digest,
+                "seed_data": self._seed_data().digest,
+            }
             return self._cell("craft", inputs, lambda: self._craft(attack, model, 0))
         inputs |= {
             "attack": spec_of(attack.attack).to_json(),
@@ -197,11 +200,12 @@ class Bench:
     def _craft(self, attack: Attack, model: Classifier, queries: int) -> Computed:
         crafter: Crafter = attack.attack.crafter  # type: ignore[attr-defined]
         seeds, threat = self.seeds.child("craft", spec_of(crafter).digest()), self._threat()
+        crafter = crafter.informed(self._seed_data())
 
         def block(number: int, targets: Targets) -> AttackResult:
             return AttackResult(crafter.craft(model, targets.x, targets.y, threat, seeds.child(number)), 0)
 
-        return self._by_part(attack.name, block, rows=BLOCK), {"queries": queries}
+        return self._collect(attack, block, rows=BLOCK), {"queries": queries}
 
     def _attack(self, attack: Attack, victim: Victim) -> Computed:
         budget, spec = self.experiment.budget, spec_of(attack.attack).digest()
@@ -219,41 +223,12 @@ class Bench:
             return result
 
         # More rows keep the blocks full while more and more images are done with.
-        return self._by_part(attack.name, part, rows=CHUNK if queries else BLOCK), {"queries": spent}
+        return self._collect(attack, part, rows=CHUNK if queries else BLOCK), {"queries": spent}
 
-    def _by_part(self, name: str, run: Callable[[int, Targets], AttackResult], *, rows: int) -> dict[str, bytes]:
-        """Run an attack on `rows` evaluation images at a time and round what it hands in.
-
-        Blocks are padded; an attack that asks the oracle isn't, since padding would be charged as queries.
-        """
-        split, threat = self.experiment.dataset.evaluation, self._threat()
-        found: dict[str, list[np.ndarray[Any, Any]]] = {}
-        outside = 0.0
-        meter = self.progress.start(f"attack {name}", len(split))
-        for number, start in enumerate(range(0, len(split), rows)):
-            stop = min(start + rows, len(split))
-            origin = to_tensor(split.images[start:stop])
-            targets = Targets(
-                to_tensor(split.ids[start:stop]),
-                torch.from_numpy(split.floats(start, stop)),
-                to_tensor(split.labels[start:stop]),
-            )
-            if rows == BLOCK:
-                targets = Targets(*(pad(part) for part in targets))
-            with isolated_global_rng():
-                result = run(number, targets)
-            for key, images in {"x": result.x, **{_at(s): x for s, x in result.trace.items()}}.items():
-                x = _checked(name, images, targets.x)[: stop - start]
-                outside = max(outside, float(threat.violation(origin, x).max()), float(-x.min()), float(x.max()) - 1)
-                levels = threat.to_levels(origin, x)
-                if bool((~(threat.violation(origin, levels) <= 1e-9)).any()):
-                    raise BadData(f"attack {name!r}: images are outside the ball after rounding: a bug in robustnoise.")
-                found.setdefault(key, []).append(levels.numpy())
-            if result.claimed is not None:
-                found.setdefault("claimed", []).append(result.claimed[: stop - start].cpu().numpy())
-            meter.advance(stop - start)
-        arrays = {key: np.concatenate(parts) for key, parts in found.items()}
-        return {"images": pack_arrays(arrays | {"ids": split.ids, "outside": np.array(max(outside, 0.0))})}
+    def _collect(self, attack: Attack, run: Callable[[int, Targets], AttackResult], *, rows: int) -> dict[str, bytes]:
+        split = self.experiment.dataset.evaluation
+        meter = self.progress.start(f"attack {attack.name}", len(split))
+        return {"images": collect(attack.name, split, self._threat(), run, rows=rows, meter=meter)}
 
     # ------------------------------------------------------------------------------------------------------- score
 
@@ -284,7 +259,7 @@ class Bench:
         def run() -> Computed:
             images = evaluation.images
             if adversarial is not None:
-                images = unpack_arrays(self.store.read(adversarial, "images"))[_at(stop)]
+                images = unpack_arrays(self.store.read(adversarial, "images"))[images_at(stop)]
             name = f"score {victim.name}" + (f" under {attack.name}" if attack else "")
             # The second half chooses the worst of several attacks: clean images have nothing to choose from.
             halves = ["score", "select"] if classifier.stochastic and attack else ["score"]
@@ -425,20 +400,6 @@ class _Labelled:
 
     def start(self, label: str, total: int) -> Any:
         return self.progress.start(self.label, total)
-
-
-def _at(stop: int | None) -> str:
-    """The name of an attack's images after so many queries for each."""
-    return "x" if stop is None else f"x@{stop}"
-
-
-def _checked(name: str, x: Tensor, like: Tensor) -> Tensor:
-    if x.shape != like.shape or not bool(torch.isfinite(x).all()):
-        raise BadData(
-            f"attack {name!r} handed in {x.dtype} {tuple(x.shape)}, finite: {bool(torch.isfinite(x).all())}; "
-            f"expected finite images of shape {tuple(like.shape)}."
-        )
-    return x.cpu()
 
 
 def _two_stage(attack: Attack) -> TwoStage:

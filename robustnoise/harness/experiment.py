@@ -13,7 +13,7 @@ from robustnoise.blocks import BLOCK
 from robustnoise.compose import Defense, split_stages
 from robustnoise.data import Dataset
 from robustnoise.errors import BadParameter, did_you_mean
-from robustnoise.protocols import BlackBoxAttack, Classifier, Model
+from robustnoise.protocols import BlackBoxAttack, Classifier, Differentiable, Model, Softened
 from robustnoise.registry import describe, spec_of
 from robustnoise.store import IDENTITY
 from robustnoise.threat import Access, Budget, ThreatModel
@@ -62,8 +62,8 @@ class Attack:
     def scope(self) -> str:
         """Whom the attack's images are for.
 
-        ``"control"``, ``"audit"`` (it sees the victim's gradients), ``"per-victim"`` (it asks the oracle) or ``"shared"``
-        (one result serves all victims).
+        ``"control"``, ``"audit"`` (it sees the victim's gradients), ``"per-victim"`` (it asks the oracle) or
+        ``"shared"`` (one result serves all victims).
         """
         traits = self.attack.traits
         if traits.control or traits.audit:
@@ -201,6 +201,7 @@ def check_parts(
         raise BadParameter("access = gradients: black-box boards take labels, scores or logits.")
     for attack in attacks:
         if attack.attack.traits.audit:
+            _check_audited(attack, [v for v in victims if not v.clean_only])
             continue
         needed = attack.attack.traits.access
         if needed > threat.access:
@@ -208,6 +209,23 @@ def check_parts(
             raise BadParameter(
                 f"attack {attack.name!r} needs {needed.name.lower()}, but the victim shows "
                 f"{threat.access.name.lower()}. Attacks that fit: {', '.join(fitting) or 'none'}."
+            )
+
+
+def _check_audited(attack: Attack, victims: Sequence[Victim]) -> None:
+    """Refuse an audit of a victim that has no gradients."""
+    for victim in victims:
+        closed = [
+            describe(stage)
+            for stage in split_stages(victim.defense)[1].stages()
+            if not (stage.traits.differentiable or stage.traits.softened)
+        ]
+        if not closed and not isinstance(victim.classifier, Differentiable | Softened | None):
+            closed = [type(victim.classifier).__name__]
+        if closed:
+            raise BadParameter(
+                f"attack {attack.name!r} needs the gradients of victim {victim.name!r}, and none pass through "
+                f"{', '.join(closed)}. Audit the victim without it, or attack this one through queries or a substitute."
             )
 
 

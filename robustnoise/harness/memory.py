@@ -6,7 +6,9 @@ victims that differ in the vote alone share their passes. Forgetting costs time 
 
 from __future__ import annotations
 
+import copy
 import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,17 +32,23 @@ class Memory:
         self._bytes = 0
         self._slab, self._used = torch.empty(0, dtype=torch.uint8), 0
 
-    def attach(self, classifier: Classifier) -> None:
-        """Let a classifier that only makes something of another's random answers ask for each of them once."""
+    def attach(self, classifier: Classifier) -> Classifier:
+        """A classifier that asks for each random answer once, where it only makes something of another's answers.
+
+        Any other comes back as it is. `classifier` itself is left alone: it may be the caller's own.
+        """
         if (
-            isinstance(classifier, Wrapper)
-            and not isinstance(classifier, Differentiable)
-            and classifier.inner.stochastic
+            not isinstance(classifier, Wrapper)
+            or isinstance(classifier, Differentiable)
+            or not classifier.inner.stochastic
         ):
-            classifier.inner = _Remembered(classifier.inner, self)
+            return classifier
+        remembering = copy.copy(classifier)
+        remembering.inner = _Remembered(classifier.inner, self)
+        return remembering
 
     def recall(self, classifier: Classifier, x: Tensor, noise: SeedStream) -> Answer:
-        """What `classifier` answers, from memory or asked now."""
+        """What `classifier` answers, from memory or asked now; the caller's own to write to."""
         image_bytes = hashlib.blake2b(x.cpu().numpy().tobytes(), digest_size=16).digest()
         key = (classifier.digest, image_bytes, noise.root, noise.path)
         if key not in self._answers:
@@ -51,7 +59,7 @@ class Memory:
                 self._bytes = 0
             self._answers[key] = Answer(*(None if part is None else self._kept(part) for part in answer))  # type: ignore[arg-type]
             self._bytes += size
-        return self._answers[key]
+        return Answer(*(None if part is None else part.clone() for part in self._answers[key]))  # type: ignore[arg-type]
 
     def _kept(self, part: Tensor) -> Tensor:
         """A copy of `part` in the slab."""
@@ -73,3 +81,9 @@ class _Remembered:
 
     def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
         return self.memory.recall(self.inner, x, noise)
+
+    def __getattr__(self, name: str) -> Any:
+        # Asked for what isn't found above alone. Python's own names stay out, so that copies are made as ever.
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.inner, name)

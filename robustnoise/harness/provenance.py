@@ -13,18 +13,13 @@ from typing import Any
 PACKAGES = ("robustnoise", "torch", "numpy", "scipy")
 
 
-def provenance(seconds: float) -> dict[str, Any]:
-    """Commit, versions, hardware, time.
-
-    Args:
-        seconds: how long the run took; what it found in the store took none.
-    """
+def provenance() -> dict[str, Any]:
+    """Commit, versions, hardware and time of now: to be asked at the start of a run, which may outlast them."""
     return {
         "commit": _commit(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1),
     }
 
 

@@ -92,11 +92,20 @@ class Midpoint:
         level: that accuracy; None where it can't be told.
         at: the value, interpolated linearly along the axis as it is drawn; None where the level isn't crossed.
         note: why there is no value; empty where there is one.
+        between: the neighbouring values of the sweep between which `at` lies; None where there is none.
+        places: decimals of `at` that mean something: about a tenth of the step between those two.
     """
 
     level: float | None
     at: float | None
     note: str = ""
+    between: tuple[float, float] | None = None
+    places: int = 0
+
+    @property
+    def text(self) -> str:
+        """`at` in as many digits as mean something, or the note."""
+        return self.note if self.at is None else f"{round(self.at, self.places) + 0.0:.{max(0, self.places)}f}"
 
 
 @dataclass(frozen=True)
@@ -147,7 +156,7 @@ def curve_view(curve: Curve, records: Sequence[EvaluationRecord]) -> CurveView:
 
     Args:
         curve: what is asked for.
-        records: rows that follow the board's protocol, in the board's order; the first of a victim and seed counts.
+        records: rows that follow the board's protocol, the first of a victim and seed counts.
     """
     wanted = {point.victim for line in curve.lines for point in line.points}
     found: dict[tuple[str, int], EvaluationRecord] = {}
@@ -197,7 +206,8 @@ def _midpoint(points: Sequence[PointView], chance: float | None, *, log: bool, w
             x, y = float(a.x), float(b.x)
             share = (high - level) / (high - low)
             at = math.exp(math.log(x) + share * (math.log(y) - math.log(x))) if log else x + share * (y - x)
-            return Midpoint(level, at)
+            step = at * math.log(y / x) if log else y - x
+            return Midpoint(level, at, between=(x, y), places=1 - round(math.log10(abs(step))))
     return Midpoint(level, None, BEYOND)
 
 

@@ -24,19 +24,19 @@ otherwise). Deltas are paired differences in percentage points on the same image
 exact test for two deterministic victims, bootstrap and sign-flip test otherwise. They are unadjusted and exploratory.
 A stochastic victim is scored in fresh draws that no attack has seen. The null attack hands in the images as they are:
 what is lost under it is lost to the draws. *Shared* attacks never ask the victim; *per-victim* attacks label their
-substitute's data through the victim's own oracle. The two are different threat models and are not ranked together.
-*any_fail_5* is the accuracy against an attacker who may ask five times and wins once."""
-
+substitute's data through the victim's own oracle. The two are different threat models and are not ranked together."""
+ANY_FAIL = "*any_fail_5* is the accuracy against an attacker who may ask five times and wins once."
 
 HOW_TO_READ_CLEAN = """\
 Nothing attacks here: all images are clean. Accuracies are per cent of all n images with 95 % intervals over images
 (Wilson for a deterministic victim, bootstrap otherwise); a stochastic victim's is the mean over its scoring draws.
-Deltas are paired differences in percentage points on the same images, unadjusted and exploratory. *any_fail_5* is the
-expected share of images that are right in each of five draws. *Mean passes* are forward passes of the network that the
-average answer cost."""
+Deltas are paired differences in percentage points on the same images, unadjusted and exploratory. *Mean passes* are
+forward passes of the network that the average answer cost."""
+ANY_FAIL_CLEAN = "*any_fail_5* is the expected share of images that are right in each of five draws."
 HOW_TO_READ_MIDPOINT = """\
 *Midpoint*: the value at which accuracy has fallen half way from that at the first, quietest value of the sweep to
-chance (1 in the number of classes), interpolated linearly between neighbouring values along the axis as it is drawn."""
+chance (1 in the number of classes), interpolated linearly between neighbouring values along the axis as it is drawn. It
+is given to about a tenth of the step between those two, which stand beside it."""
 
 
 def report(
@@ -75,7 +75,10 @@ def report(
     attacks = {r.attack: r.attack_text for r in rows if r.attack}
     heading = "Defenses and attacks" if attacked else "Defenses"
     parts.append(f"## {heading}\n\n" + "\n".join(f"- {k}: `{v}`" for k, v in (defenses | attacks).items()))
-    parts.append("## How to read this\n\n" + (HOW_TO_READ if attacked else HOW_TO_READ_CLEAN))
+    legend = [HOW_TO_READ if attacked else HOW_TO_READ_CLEAN]
+    if any(r.any_fail_5 is not None for r in rows):
+        legend.append(ANY_FAIL if attacked else ANY_FAIL_CLEAN)
+    parts.append("## How to read this\n\n" + "\n".join(legend))
     if any(view.curve.midpoint for view in curves):
         parts.append(HOW_TO_READ_MIDPOINT)
     return "\n\n".join(parts) + "\n"

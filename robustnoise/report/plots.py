@@ -174,10 +174,9 @@ def _midpoint_figure(view: CurveView) -> Figure:
         end = m.at if m.at is not None else loud if beyond else quiet
         hatch = "//" if beyond else None
         axes.barh(row, end - quiet, left=quiet, height=0.6, color=COLOURS[0], hatch=hatch, edgecolor="white")
-        text = f"{m.at:.3g}" if m.at is not None else m.note
         inside = beyond or abs(_scaled(end, view) - _scaled(quiet, view)) > 0.85 * width
         axes.annotate(
-            text, (end, row), xytext=(-4 if inside else 4, 0), textcoords="offset points", va="center",
+            m.text, (end, row), xytext=(-4 if inside else 4, 0), textcoords="offset points", va="center",
             ha="right" if inside else "left", fontsize=9,
             bbox={"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"},
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from robustnoise.report.curves import CurveView, Value
+from robustnoise.report.curves import CurveView, Midpoint, Value
 from robustnoise.report.published import PublishedView
 from robustnoise.report.text import delta, percent, points, share
 from robustnoise.report.views import CLEAN, RowView, Summary
@@ -17,6 +17,12 @@ class Table(NamedTuple):
     heading: str
     head: tuple[str, ...]
     lines: Sequence[tuple[str, ...]]
+
+
+def _table(heading: str, head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> Table:
+    """A table without the columns in which no line says anything."""
+    shown = [i for i in range(len(head)) if not lines or any(line[i] != "-" for line in lines)]
+    return Table(heading, tuple(head[i] for i in shown), [tuple(line[i] for i in shown) for line in lines])
 
 
 SCOPES = {
@@ -48,7 +54,7 @@ def summary_table(summary: Sequence[Summary]) -> Table:
     lines = [
         (s.victim, str(s.n), percent(s.clean), delta(s.null), percent(s.shared), percent(s.per_victim)) for s in summary
     ]
-    return Table("Victims", head, lines)
+    return _table("Victims", head, lines)
 
 
 def row_tables(rows: Sequence[RowView]) -> Iterator[Table]:
@@ -65,7 +71,7 @@ def row_tables(rows: Sequence[RowView]) -> Iterator[Table]:
         if len({r.seed for r in chosen}) > 1:
             head = (*head[:-1], "seed", head[-1])
             lines = [(*line[:-1], str(r.seed), line[-1]) for line, r in zip(lines, chosen, strict=True)]
-        yield Table(heading, head, lines)
+        yield _table(heading, head, lines)
 
 
 def _clean_line(r: RowView) -> tuple[str, ...]:
@@ -92,7 +98,7 @@ def _attack_line(r: RowView) -> tuple[str, ...]:
         r.against or "-",
         delta(r.delta_undefended),
         share(r.any_fail_5),
-        str(r.queries),
+        str(r.queries or "-"),
         share(r.agreement),
         "yes" if r.ranked else "no",
     )
@@ -114,7 +120,7 @@ def published_table(views: Sequence[PublishedView]) -> Table:
         )
         for v in views
     ]
-    return Table("Published beside ours", head, lines)
+    return _table("Published beside ours", head, lines)
 
 
 def curve_table(view: CurveView) -> Table:
@@ -126,7 +132,7 @@ def curve_table(view: CurveView) -> Table:
     for value in values.pop():
         cells = [next((percent(p.accuracy, p.n) for p in line.points if p.value == value), "-") for line in view.lines]
         lines.append((number(value), *cells))
-    return Table(view.curve.title, (view.curve.x, *(line.label for line in view.lines)), lines)
+    return _table(view.curve.title, (view.curve.x, *(line.label for line in view.lines)), lines)
 
 
 def _long_table(view: CurveView) -> Table:
@@ -136,7 +142,7 @@ def _long_table(view: CurveView) -> Table:
         for line in view.lines
         for p in line.points
     ]
-    return Table(view.curve.title, head, lines)
+    return _table(view.curve.title, head, lines)
 
 
 def curve_note(view: CurveView) -> str:
@@ -160,8 +166,15 @@ def midpoint_table(view: CurveView) -> Table:
     for line in view.lines:
         if line.midpoint is not None:
             m = line.midpoint
-            lines.append((line.label, share(m.level), m.note if m.at is None else f"{m.at:.4g}"))
-    return Table(f"{view.curve.title}: midpoints", ("line", "accuracy half way", view.curve.x), lines)
+            lines.append((line.label, share(m.level), _crossing(m)))
+    return _table(f"{view.curve.title}: midpoints", ("line", "accuracy half way", view.curve.x), lines)
+
+
+def _crossing(m: Midpoint) -> str:
+    if m.between is None:
+        return m.text
+    first, second = map(number, m.between)
+    return f"{m.text} (between {first} and {second})"
 
 
 def number(value: Value) -> str:

@@ -55,11 +55,9 @@ def print_board(
 
 
 def _table(table: Table) -> rich.table.Table:
-    # A column in which no line says anything is left out.
-    shown = [i for i in range(len(table.head)) if any(line[i] not in ("-", "0") for line in table.lines)]
     found = rich.table.Table(title=escape(table.heading), title_justify="left", title_style="bold")
-    for i in shown:
-        found.add_column(escape(table.head[i]), overflow="fold")
+    for name in table.head:
+        found.add_column(escape(name), overflow="fold")
     for line in table.lines:
-        found.add_row(*(escape(line[i]) for i in shown))
+        found.add_row(*map(escape, line))
     return found

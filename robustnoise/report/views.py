@@ -73,7 +73,7 @@ def row_view(record: EvaluationRecord, *, ranked: bool) -> RowView:
         n=record.n,
         draws=scored.draws,
         clean=clean_accuracy(record),
-        robust=None if mine.adversarial is None else _accuracy(mine.adversarial, record, "adversarial"),
+        robust=None if mine.adversarial is None else tally_figure(mine.adversarial, record, "adversarial"),
         any_fail_5=stats.any_fail(scored.right, scored.draws, 5) if scored.draws >= 5 else None,
         always_wrong=stats.always_wrong(scored.right),
         drop=_maybe(record.drop),
@@ -91,10 +91,11 @@ def row_view(record: EvaluationRecord, *, ranked: bool) -> RowView:
 
 def clean_accuracy(record: EvaluationRecord) -> Figure:
     """Accuracy on clean images, all of them."""
-    return _accuracy(record.victim.clean, record, "clean")
+    return tally_figure(record.victim.clean, record, "clean")
 
 
-def _accuracy(tally: Tally, record: EvaluationRecord, name: str) -> Figure:
+def tally_figure(tally: Tally, record: EvaluationRecord, name: str) -> Figure:
+    """Accuracy of a tally of `record`; `name` is that of its stream of resampling."""
     interval = tally.interval(record.rng("accuracy", name))
     return Figure(tally.accuracy, interval.low, interval.high)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustnoise.blocks import to_tensor
-from robustnoise.errors import BadParameter, RobustnoiseError
+from robustnoise.errors import BadParameter, MissingCapability, RobustnoiseError
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import (
@@ -23,6 +23,7 @@ from robustnoise.protocols import (
     Crafter,
     Substitute,
     Targets,
+    WhiteBox,
 )
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import Plugin
@@ -42,7 +43,7 @@ from robustnoise.threat import Access, Norm, ThreatModel
 def check_crafter(crafter: Crafter) -> None:
     """Every contract of a crafter, for each norm that it doesn't refuse with `BadParameter`."""
     check_spec(crafter)
-    crafter = quick(crafter)
+    crafter = quick(crafter).informed(toy_split(40, first_id=1000, name="attacker"))
     accepted = [norm for norm in Norm if _crafter_accepts(crafter, norm)]
     need(crafter, "norms", bool(accepted), "it refuses both norms.")
 
@@ -84,11 +85,33 @@ def _crafter_accepts(crafter: Crafter, norm: Norm) -> bool:
 
 
 def check_attack(attack: BlackBoxAttack) -> None:
-    """Every contract of an attack, for each norm that it doesn't refuse with `BadParameter`."""
+    """Every contract of an attack, for each norm that it doesn't refuse with `BadParameter`.
+
+    An audit needs the victim itself: its crafter is checked, and that it refuses to run through an oracle.
+    """
     check_spec(attack)
+    if attack.traits.audit:
+        _check_audit(attack)
+        return
     attack = quick(attack)
     accepted = [norm for norm in Norm if _attack_accepts(attack, norm)]
     need(attack, "norms", bool(accepted), "it refuses both norms.")
+
+
+def _check_audit(attack: BlackBoxAttack) -> None:
+    traits = attack.traits
+    need(attack, "audit", isinstance(attack, WhiteBox), "it has no `crafter` for the harness to give the victim to.")
+    promised = traits.access is Access.GRADIENTS and not traits.queries
+    need(attack, "audit", promised, f"its traits are {traits}: expected access GRADIENTS and no queries.")
+    assert isinstance(attack, WhiteBox)
+    check_crafter(attack.crafter)
+    _, x, y = _images(toy_split(ROWS))
+    threat = ThreatModel(Norm.LINF, EPS[Norm.LINF])
+    try:
+        attack.run(None, toy_split(40), Targets(torch.arange(len(x)), x, y), threat, SeedStream(3))
+    except MissingCapability:
+        return
+    need(attack, "audit", False, "it runs without the victim; raise MissingCapability in `run`.")
 
 
 def _attack_accepts(attack: BlackBoxAttack, norm: Norm) -> bool:

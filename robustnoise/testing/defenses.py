@@ -21,6 +21,7 @@ from robustnoise.protocols import (
     Context,
     Differentiable,
     Model,
+    Softened,
     Stage,
 )
 from robustnoise.seeds import SeedStream
@@ -146,20 +147,32 @@ def _check_stochastic(defense: Defense, defended: Classifier, x: Tensor) -> None
 
 
 def _check_differentiable(defense: Defense, defended: Classifier, x: Tensor) -> None:
-    declared, flows = defense.traits.differentiable, False
-    if isinstance(defended, Differentiable):
-        leaf = x.clone().requires_grad_(True)
-        try:
-            logits = defended.logits(leaf, noise=SeedStream(9))
-            if logits.requires_grad:
-                (gradient,) = torch.autograd.grad(
-                    logits.logsumexp(1).sum() - logits[:, 0].sum(), leaf, allow_unused=True
-                )
-                flows = gradient is not None and bool(gradient.isfinite().all()) and bool((gradient != 0).any())
-        except MissingCapability:
-            pass
+    declared, flows = defense.traits.differentiable, isinstance(defended, Differentiable) and _flows(defended, x)
     words = "a gradient reaches the input" if flows else "no gradient reaches the input"
     need(defense, "traits", flows == declared, f"differentiable = {declared} is declared, but {words}.")
+    softened = isinstance(defended, Softened)
+    words = "has" if softened else "hasn't"
+    need(
+        defense,
+        "traits",
+        softened == defense.traits.softened,
+        f"softened = {defense.traits.softened} is declared, but the classifier {words} a method of that name.",
+    )
+    if isinstance(defended, Softened):
+        need(defense, "traits", _flows(defended.softened(), x), "no gradient flows through the stand-in.")
+
+
+def _flows(model: Differentiable, x: Tensor) -> bool:
+    """Whether a finite gradient that isn't 0 everywhere reaches the input."""
+    leaf = x.clone().requires_grad_(True)
+    try:
+        logits = model.logits(leaf, noise=SeedStream(9))
+    except MissingCapability:
+        return False
+    if not logits.requires_grad:
+        return False
+    (gradient,) = torch.autograd.grad(logits.logsumexp(1).sum() - logits[:, 0].sum(), leaf, allow_unused=True)
+    return gradient is not None and bool(gradient.isfinite().all()) and bool((gradient != 0).any())
 
 
 def _check_off(defense: Defense, model: Classifier, data: Any, x: Tensor) -> None:

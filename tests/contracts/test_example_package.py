@@ -26,7 +26,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(*args: str, path: Path | None = None, cwd: Path | None = None) -> str:
-    environment = dict(os.environ) | ({"PYTHONPATH": str(path)} if path else {})
+    paths = [str(path) if path else "", os.environ.get("PYTHONPATH", "")]
+    environment = dict(os.environ) | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     done = subprocess.run(
         [sys.executable, *args], env=environment, cwd=cwd, capture_output=True, text=True, check=False
     )
@@ -39,8 +40,13 @@ from robustnoise.registry import build, describe, registry, spec_of
 entry = next(e for e in registry().entries() if e.name == "my_defense/median-filter")
 assert not registry().broken, registry().broken
 plugin = build("plain-training | my_defense/median-filter(size=5)", "defense").parts[1]
-assert describe(plugin) == "my_defense/median-filter(size=5)", describe(plugin)
+assert describe(plugin) == "my_defense/strong-median(size=5)", describe(plugin)
 assert spec_of(plugin).code is None
+strong = build("my_defense/strong-median", "defense")
+assert strong.size == 5 and describe(strong) == "my_defense/strong-median(size=5)", describe(strong)
+assert spec_of(strong).name == "my_defense/median-filter"
+from my_defense import STRONGMEDIAN
+assert STRONGMEDIAN() == strong and STRONGMEDIAN(7) == build("my_defense/strong-median(7)", "defense")
 print(entry.origin, type(plugin).__module__)
 """
 
@@ -62,9 +68,9 @@ def test_its_own_tests_pass(installed: Path) -> None:
 
 def test_the_guide_shows_the_code_as_it_is() -> None:
     guide = (EXAMPLE.parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")
-    files = [p.read_text(encoding="utf-8") for p in [*EXAMPLE.rglob("*.py"), EXAMPLE / "pyproject.toml"]]
+    files = [p.read_text(encoding="utf-8") for p in [*EXAMPLE.rglob("*.py"), *EXAMPLE.rglob("*.toml")]]
     blocks: list[str] = re.findall(r"```(?:python|toml)\n(.*?)```", guide, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 8
     assert [b for b in blocks if not any(b in text for text in files)] == []
 
 

@@ -33,6 +33,7 @@ from robustnoise.api import (
     Stage,
     Targets,
     ThreatModel,
+    build,
     create,
 )
 from robustnoise.models.files import save_classifier
@@ -52,7 +53,12 @@ def _transfer(folder: Path) -> Plugin:
     return found
 
 
-MADE: dict[str, Callable[[Path], Plugin]] = {"pretrained": _pretrained, "transfer": _transfer}
+def _audit(folder: Path) -> Plugin:
+    found: Plugin = create("attack", "audit", crafter="apgd")
+    return found
+
+
+MADE: dict[str, Callable[[Path], Plugin]] = {"audit": _audit, "pretrained": _pretrained, "transfer": _transfer}
 """Plugins that can't be built without arguments."""
 
 EXCEPTIONS: dict[str, tuple[str, str]] = {}
@@ -70,6 +76,13 @@ def test_contracts(name: str, tmp_path: Path) -> None:
     contract, _reason = EXCEPTIONS[name]
     with pytest.raises(AssertionError, match=repr(contract)):
         check_plugin(plugin)
+
+
+@pytest.mark.parametrize("name", [r.name for r in registry().recipes() if "/" not in r.name])
+def test_contracts_of_recipes(name: str) -> None:
+    """With few steps, which the contracts of an ascent don't depend on."""
+    plugin = build(name, registry().find(name).kind)
+    check_plugin(dataclasses.replace(plugin, steps=min(plugin.steps, 10)) if hasattr(plugin, "steps") else plugin)
 
 
 def test_transfer_without_queries() -> None:
@@ -235,6 +248,11 @@ class CutsGradients(ToyNoise):
         return _Cut(model, self)
 
 
+@dataclasses.dataclass(frozen=True)
+class ClaimsAStandIn(ToyNoise):
+    traits = DefenseTraits(Stage.INFERENCE, stochastic=True, softened=True, off={"sigma": 0.0})
+
+
 class _Cut(_Noisy):
     def change(self, x: Tensor, noise: SeedStream) -> Tensor:
         return super().change(x, noise).detach()
@@ -283,6 +301,7 @@ def test_the_sound_toys_pass(plugin: Plugin) -> None:
         (BatchNoise(), "row-independence"),
         (NeverOff(), "off-is-identity"),
         (CutsGradients(), "traits"),
+        (ClaimsAStandIn(), "traits"),
         (LeavesHooks(), "model-untouched"),
         (SilentDefense(), "acts"),
     ],

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 import robustnoise as rn
 from robustnoise.board import board_from, load_board
 from robustnoise.cli.app import app
+from robustnoise.errors import MissingExtra
 from robustnoise.harness.runner import plan, run
+from robustnoise.leaderboard import Contents
 from robustnoise.store import Store
 
 BOARD = """
@@ -196,6 +202,59 @@ def test_publishing_draws_the_pictures_again(finished: Path, tmp_path: Path) -> 
     done = command(finished, "board", "publish", finished / "out", tmp_path / "target")
     assert done.stdout.startswith("8 of 8 rows published")
     assert files(tmp_path / "target") == files(finished / "out")
+
+
+def test_publishing_without_matplotlib_writes_no_row(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished / "board", tmp_path / "target")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    done = command(finished, "board", "publish", finished / "out", tmp_path / "target")
+    assert isinstance(done.exception, MissingExtra)
+    assert list(files(tmp_path / "target")) == ["board.toml"]
+
+
+def test_a_run_computes_what_it_shows_once(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    contents = rn.Leaderboard.contents
+
+    def counted(board: rn.Leaderboard, *arguments: Any, **options: Any) -> Contents:
+        asked.append(arguments)
+        return contents(board, *arguments, **options)
+
+    monkeypatch.setattr(rn.Leaderboard, "contents", counted)
+    command(finished, "run", finished / "board", "--output", finished / "out")
+    assert len(asked) == 1
+
+
+def test_rows_of_a_renamed_curve_are_named_and_not_ranked(finished: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(finished / "out", tmp_path / "copy")
+    (copy / "board.toml").write_text(BOARD.replace('name = "sigma"', 'name = "noise"'))
+    board = rn.Leaderboard(copy)
+    strays = {r.victim.victim["name"] for r in board.rows() if not board.ranked(r)}
+    assert strays == {
+        f"sigma | {line}"
+        for line in ("one pass | 0.1", "one pass | 3", "5 votes | 0.1", "5 votes | 0.4", "5 votes | 3")
+    }
+    named = [p for p in board.verify() if "is no victim and no point of the board" in p]
+    assert len(named) == 5
+    assert all(name in "".join(named) for name in strays)
+
+
+def test_two_rows_of_one_measurement_are_named_and_the_usual_one_is_shown(finished: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(finished / "out", tmp_path / "copy")
+    board = rn.Leaderboard(copy)
+    expected = board.contents()
+    row = next(r for r in board.rows() if r.victim.victim["name"] == "noisy")
+    nothing_right = replace(row.victim.clean, right=np.zeros_like(row.victim.clean.right))
+    for changes in ({"threads": 2}, {"threads": 3}, {"device": "cuda"}):
+        board.add(replace(row, setting={**row.setting, **changes}, victim=replace(row.victim, clean=nothing_right)))
+    found = board.contents()
+    assert found.curves == expected.curves
+    assert found.published == expected.published
+    named = [p for p in board.verify() if "same victim, attack and seed" in p]
+    assert len(named) == 3
+    assert "threads" in "".join(named)
 
 
 def test_on_a_board_with_attacks_points_are_not_attacked(finished: Path) -> None:

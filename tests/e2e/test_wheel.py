@@ -22,6 +22,7 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
     tops = {n.split("/")[0] for n in names if ".dist-info" not in n.split("/")[0]}
     assert tops == {"robustnoise", "robustnoise_attacks", "robustnoise_defenses"}
     assert "robustnoise/boards/quickstart/board.toml" in names
+    assert "robustnoise_attacks/recipes/crafters.toml" in names
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*pip, "--target", "site", str(wheel)], check=True, cwd=tmp_path, capture_output=True)
     code = "import robustnoise; print(robustnoise.__file__); from robustnoise.cli import main; main()"

@@ -53,6 +53,23 @@ def test_the_midpoint_is_interpolated_between_neighbours() -> None:
     assert midpoint.at == pytest.approx(17.5)
 
 
+@pytest.mark.parametrize(
+    ("values", "log", "shown"),
+    [
+        ([20.0, 10.0], False, "15 (between 20 and 10)"),
+        ([20.0, 19.0], False, "19.5 (between 20 and 19)"),
+        ([4.0, -4.5], False, "0 (between 4 and -4.5)"),
+        ([0.0, 0.01], False, "0.005 (between 0 and 0.01)"),
+        ([3e4, 2e4], False, "25000 (between 30000 and 20000)"),
+        ([1.0, 100.0], True, "10 (between 1 and 100)"),
+        ([0.001, 1.0], True, "0.03 (between 0.001 and 1)"),
+    ],
+)
+def test_a_midpoint_has_the_digits_that_its_step_supports(values: list[float | str], log: bool, shown: str) -> None:
+    rows = [record(f"0 {v}", right) for v, right in zip(values, (90, 10), strict=True)]
+    assert midpoint_table(curve_view(curve(values, log=log), rows)).lines[0][2] == shown
+
+
 def test_on_a_logarithmic_axis_it_is_interpolated_along_the_logarithm() -> None:
     view = curve_view(curve([1.0, 4.0], log=True), [record("0 1.0", 90), record("0 4.0", 10)])
     midpoint = view.lines[0].midpoint

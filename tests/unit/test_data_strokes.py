@@ -201,6 +201,8 @@ def test_source_keeps_labels_ids_and_test_part(source: StrokeSource, monkeypatch
     assert np.array_equal(draw(from_bytes(pool.images[0]), 8, 12), skeletons(base.images[0])[0])
 
     monkeypatch.setitem(sys.modules, "skimage.morphology", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert source.state(None) == "ready"
     assert source.load(None, progress=False).digest == pool.digest
     monkeypatch.setattr(stroke_source, "CODE_VERSION", 0)
     with pytest.raises(MissingExtra, match=r"pip install 'robustnoise\[strokes\]'"):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
+import pytest
 import torch
 
 from robustnoise.harness import memory
 from robustnoise.harness.memory import Memory
+from robustnoise.models.classifier import Wrapper
 from robustnoise.protocols import Answer, Classifier, Context
 from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
@@ -31,8 +36,7 @@ def test_votes_of_one_net_share_their_passes() -> None:
     votes = [_voting(text, coin) for text in ("vote(8)", "vote(3)", "adaptive-vote(8)", "vote(8)")]
     expected = [v.predict(X, noise=SeedStream(1)).labels for v in votes]
     Counting.asked = 0
-    for vote in votes:
-        remembering.attach(vote)
+    votes = [remembering.attach(v) for v in votes]
     found = [v.predict(X, noise=SeedStream(1)).labels for v in votes]
     assert Counting.asked == 8
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
@@ -42,8 +46,7 @@ def test_other_noise_other_images_and_other_nets_are_asked_again() -> None:
     remembering = Memory()
     Counting.asked = 0
     for p, x, seed in ((0.6, X, 1), (0.6, X, 2), (0.6, X.flip(0), 1), (0.7, X, 1)):
-        vote = _voting("vote(2)", Counting(p, SHAPE, CLASSES))
-        remembering.attach(vote)
+        vote = remembering.attach(_voting("vote(2)", Counting(p, SHAPE, CLASSES)))
         vote.predict(x, noise=SeedStream(seed))
     assert Counting.asked == 8
 
@@ -54,7 +57,7 @@ def test_a_full_memory_forgets_and_answers_the_same() -> None:
     expected = vote.predict(X, noise=SeedStream(1)).labels
     memory_limit, memory.LIMIT = memory.LIMIT, 300
     try:
-        remembering.attach(vote)
+        vote = remembering.attach(vote)
         assert torch.equal(vote.predict(X, noise=SeedStream(1)).labels, expected)
         assert torch.equal(vote.predict(X, noise=SeedStream(1)).labels, expected)
     finally:
@@ -64,7 +67,31 @@ def test_a_full_memory_forgets_and_answers_the_same() -> None:
 def test_a_classifier_with_layers_or_without_noise_is_left_alone() -> None:
     model = toy_model()
     noisy = build("layer-noise(10, power=sample)", "defense").apply(model, Context())
-    inner = noisy.inner
     for classifier in (model, noisy, _voting("vote(3)", model)):
-        Memory().attach(classifier)
-    assert noisy.inner is inner
+        assert Memory().attach(classifier) is classifier
+
+
+def test_the_callers_own_classifier_is_not_changed() -> None:
+    coin = Counting(0.6, SHAPE, CLASSES)
+    vote = _voting("vote(3)", coin)
+    assert isinstance(vote, Wrapper)
+    Memory().attach(vote)
+    assert vote.inner is coin
+
+
+def test_writing_to_an_answer_spoils_no_later_one() -> None:
+    coin, remembering = CoinClassifier(0.6, SHAPE, CLASSES), Memory()
+    expected = coin.predict(X, noise=SeedStream(1)).labels
+    for _ in range(3):
+        labels = remembering.recall(coin, X, SeedStream(1)).labels
+        assert torch.equal(labels, expected)
+        labels.fill_(-1)
+
+
+def test_what_else_a_remembered_classifier_has_is_still_there() -> None:
+    vote = Memory().attach(_voting("vote(3)", CoinClassifier(0.6, SHAPE, CLASSES)))
+    assert isinstance(vote, Wrapper)
+    inner: Any = copy.copy(vote.inner)
+    assert inner.p == 0.6
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = inner.nothing

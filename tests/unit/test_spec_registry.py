@@ -339,7 +339,7 @@ def test_a_package_that_fails_stays_listed_as_broken(fresh: Registry) -> None:
 
 def test_every_built_in_name_loads() -> None:
     entries = registry.registry().entries()
-    assert {"vote", "layer-noise", "pgd", "transfer", "small-cnn", "identity"} <= {e.name for e in entries}
+    assert {"vote", "layer-noise", "gradient", "transfer", "small-cnn", "identity"} <= {e.name for e in entries}
     for entry in entries:
         cls = entry.load()
         assert cls.kind in {"defense", "attack", "crafter", "substitute", "model"}

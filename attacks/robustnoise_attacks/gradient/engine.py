@@ -1,4 +1,4 @@
-"""The one ascent loop behind FGSM, PGD and MI-FGSM."""
+"""Where an ascent starts, and how a gradient becomes a step."""
 
 from __future__ import annotations
 
@@ -6,65 +6,71 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robustnoise.api import Classifier, Norm, SeedStream, ThreatModel, require_differentiable
+from robustnoise.api import Norm, SeedStream, ThreatModel
 
 
-def ascend(
-    source: Classifier,
-    x: Tensor,
-    y: Tensor,
-    threat: ThreatModel,
-    seeds: SeedStream,
-    *,
-    steps: int,
-    relative_step: float,
-    random_start: bool,
-    momentum: float | None,
-) -> Tensor:
-    """Maximise the cross-entropy of `source` inside the ball of `threat`.
-
-    Each step moves by ``relative_step * eps`` along the sign of the direction (l-infinity) or along the direction of
-    unit length (l2), then projects. The random start is not clipped to [0, 1] before the first gradient; every later
-    iterate is.
+class Update:
+    """The step of one run, with what it remembers of earlier ones.
 
     Args:
-        source: has logits; its noise, if any, is drawn afresh at each step.
-        x: (n, C, H, W) float32 in [0, 1].
-        y: (n,) int64 true labels.
+        x: (n, C, H, W) the images before the attack.
         threat: norm and radius.
-        seeds: of start and noise.
-        steps: at least 1.
-        relative_step: step size / eps.
-        random_start: start from a uniform point of the ball.
-        momentum: None, or the decay mu of MI-FGSM's accumulated gradient.
-
-    Returns:
-        (n, C, H, W) float32 in the ball and in [0, 1].
+        step: length of a step, in pixels of [0, 1] (l-infinity) or in the l2 norm of an image.
+        momentum: decay of the accumulated gradient; 0 forgets.
+        nesterov: look ahead along the accumulated gradient.
+        pi: how many times longer a patch-wise step is; 0 is no patch-wise step. l-infinity alone.
     """
-    if threat.eps == 0:
-        return x.clone()
-    model = require_differentiable(source, "a gradient crafter")
-    step = relative_step * threat.eps
-    adv = x + uniform_in_ball(x, threat, seeds.generator("start")) if random_start else x.clone()
-    velocity = torch.zeros_like(x)
-    for number in range(steps):
-        with torch.enable_grad():
-            leaf = adv.detach().requires_grad_(True)
-            # Summed, not averaged: an image's gradient must not depend on how many neighbours it has.
-            logits = model.logits(leaf, noise=seeds.child("noise", number))
-            loss = functional.cross_entropy(logits, y.to(logits.device), reduction="sum")
-            (gradient,) = torch.autograd.grad(loss, leaf)
-        if momentum is None:
-            direction = gradient
-        else:
-            velocity = momentum * velocity + gradient / _per_image(gradient.abs().flatten(1).sum(1), x)
-            direction = velocity
-        if threat.norm is Norm.LINF:
-            adv = adv + step * direction.sign()
-        else:
-            adv = adv + step * direction / _per_image(direction.flatten(1).norm(dim=1), x)
-        adv = threat.project(x, adv)
-    return adv.detach()
+
+    def __init__(
+        self, x: Tensor, threat: ThreatModel, step: float, *, momentum: float, nesterov: bool, pi: float
+    ) -> None:
+        self.threat, self.step = threat, step
+        self.momentum, self.nesterov, self.pi = momentum, nesterov, pi
+        self.velocity = torch.zeros_like(x)
+        self.amplified = torch.zeros_like(x)
+
+    def ahead(self, x: Tensor) -> Tensor:
+        """Where the gradient is taken: at `x`, or a step further where momentum leads."""
+        if not self.nesterov:
+            return x
+        if self.threat.norm is Norm.LINF:
+            # The paper normalises gradients by their l1 norm, its authors' code by the mean absolute value. With the
+            # former a look-ahead would be shorter by the number of pixels, and lead nowhere.
+            return x + self.step * self.momentum * self.velocity * x[0].numel()
+        return x + self.step * self.momentum * self.velocity / _norm(self.velocity)
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """The step, of the shape of `gradient`."""
+        if self.momentum:
+            gradient = self.velocity = self.momentum * self.velocity + gradient / per_image(
+                gradient.abs().flatten(1).sum(1)
+            )
+        if self.threat.norm is Norm.L2:
+            return self.step * gradient / _norm(gradient)
+        if not self.pi:
+            return self.step * gradient.sign()
+        return self._patchwise(self.pi * self.step * gradient.sign())
+
+    def _patchwise(self, move: Tensor) -> Tensor:
+        """A step too long, and what of it left the ball handed on to the pixels around."""
+        self.amplified = self.amplified + move
+        # Rounding alone must not look like an excess, since its sign is all that counts below.
+        excess = (self.amplified.abs() - self.threat.eps * (1 + 1e-6)).clamp_min(0) * self.amplified.sign()
+        handed_on = self.pi * self.step * around(excess).sign()
+        self.amplified = self.amplified + handed_on
+        return move + handed_on
+
+
+def around(x: Tensor) -> Tensor:
+    """The sum of the eight neighbours of every pixel, channel by channel; beyond the border is 0."""
+    kernel = x.new_ones(x.shape[1], 1, 3, 3)
+    kernel[:, :, 1, 1] = 0
+    return functional.conv2d(x, kernel, padding=1, groups=x.shape[1])
+
+
+def start(x: Tensor, threat: ThreatModel, seeds: SeedStream, *, random: bool) -> Tensor:
+    """`x`, or a uniform point of the ball around it; not clipped to [0, 1]."""
+    return x + uniform_in_ball(x, threat, seeds.generator("start")) if random else x.clone()
 
 
 def uniform_in_ball(x: Tensor, threat: ThreatModel, generator: torch.Generator) -> Tensor:
@@ -78,9 +84,14 @@ def uniform_in_ball(x: Tensor, threat: ThreatModel, generator: torch.Generator) 
         return draw.to(x.device) * threat.eps
     direction = torch.randn(x.shape, generator=generator)
     radius = torch.rand(len(x), generator=generator) ** (1 / x[0].numel())
-    unit = direction / _per_image(direction.flatten(1).norm(dim=1), direction)
-    return (unit * radius.view(-1, *[1] * (x.dim() - 1))).to(x.device) * threat.eps
+    unit = direction / _norm(direction)
+    return (unit * radius.view(-1, 1, 1, 1)).to(x.device) * threat.eps
 
 
-def _per_image(values: Tensor, like: Tensor) -> Tensor:
-    return values.clamp_min(1e-12).view(-1, *[1] * (like.dim() - 1))
+def per_image(values: Tensor) -> Tensor:
+    """(n,) positive divisors as (n, 1, 1, 1), kept away from 0."""
+    return values.clamp_min(1e-12).view(-1, 1, 1, 1)
+
+
+def _norm(x: Tensor) -> Tensor:
+    return per_image(x.flatten(1).norm(dim=1))

@@ -1,8 +1,9 @@
-"""An example plugin package: names to classes, imported at first use."""
+"""An example plugin package: names to classes, imported at first use, and a file of recipes."""
 
 from __future__ import annotations
 
 PLUGINS = {"median-filter": "my_defense.median:MedianFilter"}
+RECIPES = "recipes.toml"
 
 
 def __getattr__(name: str) -> object:

@@ -64,6 +64,11 @@ def every_kind() -> TorchClassifier:
     return classifier(EveryKind(), classes=128)
 
 
+def replaced_forwards(module: nn.Module) -> list[str]:
+    """Names of the layers that have a forward of their own in place of their class's."""
+    return [name for name, layer in module.named_modules() if "forward" in layer.__dict__]
+
+
 def split(n: int, shape: tuple[int, int, int] = SHAPE, classes: int = 3) -> Split:
     images = np.random.default_rng(1).integers(0, 256, (n, *shape)).astype(np.uint8)
     return Split(np.arange(n), images=images, labels=np.arange(n) % classes, num_classes=classes, name="train")

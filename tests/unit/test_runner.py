@@ -1,0 +1,70 @@
+"""What a run says of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from robustnoise.compose import Identity
+from robustnoise.harness import provenance
+from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.runner import run
+from robustnoise.protocols import Answer, Meter, Silent
+from robustnoise.registry import build
+from robustnoise.seeds import SeedStream
+from robustnoise.store import Store
+from robustnoise.testing.toys import CLASSES, SHAPE, CoinClassifier, toy_dataset, toy_model
+from robustnoise.threat import Access, Budget, Norm, ThreatModel
+
+
+def experiment(*victims: Victim, **changes: Any) -> Experiment:
+    """Victims on clean images; a ready net where none is given."""
+    known = {"threat": None, "budget": Budget(), "attacks": (), "draws": 2}
+    return Experiment(
+        dataset=toy_dataset(),
+        sizes={},
+        victims=victims or (Victim("net", Identity(), classifier=toy_model()),),
+        **(known | changes),
+    )
+
+
+class Committing:
+    """A progress display during whose first stage the checkout gets another commit."""
+
+    commit = "at the start"
+
+    def start(self, label: str, total: int) -> Meter:
+        self.commit = "later"
+        return Silent().start(label, total)
+
+
+def test_a_record_names_the_commit_at_the_start_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout = Committing()
+    monkeypatch.setattr(provenance, "_commit", lambda: checkout.commit)
+    records = run(experiment(), Store(tmp_path), progress=checkout)
+    assert checkout.commit == "later"
+    assert records[0].provenance["commit"] == "at the start"
+    assert records[0].provenance["seconds"] >= 0
+
+
+class Counting(CoinClassifier):
+    """Counts the passes that it is asked for."""
+
+    asked = 0
+
+    def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
+        self.asked += 1
+        return super().predict(x, noise=noise)
+
+
+def test_points_of_a_board_with_attacks_share_their_passes(tmp_path: Path) -> None:
+    coin = Counting(0.6, SHAPE, CLASSES)
+    votes = [Victim(f"{n} votes", build(f"vote({n})", "defense"), classifier=coin, clean_only=True) for n in (4, 8, 6)]
+    null = Attack("null", build("null", "attack"))
+    threat = ThreatModel(Norm.LINF, 0.1, Access.LABELS)
+    run(experiment(Victim("net", Identity(), classifier=toy_model()), *votes, attacks=(null,), threat=threat),
+        Store(tmp_path))  # fmt: skip
+    assert coin.asked == 8 * 2  # of 64 images, one block, in two draws
