@@ -10,6 +10,9 @@ from robustnoise_attacks.query.deciding import Decider
 from robustnoise_attacks.query.own_numbers import OwnNumbers
 
 TRIES = 25
+RETREATS = (1 / 32, 1 / 16, 1 / 8)
+"""How far a boundary point that fails when asked again moves back out, as shares of the way. It is short: on the boundary
+of a noisy victim half of the points fail, and away from it the neighbours' labels say nothing."""
 
 
 def far_images(decider: Decider, seed_data: Split, seeds: SeedStream) -> tuple[Tensor, Tensor]:
@@ -65,7 +68,7 @@ def to_boundary(decider: Decider, x: Tensor, rows: Tensor, *, steps: int = 10) -
     """The candidates `x` (m, C, H, W), which fool the victim, pulled towards their originals as near as they still do.
 
     A deterministic victim is asked at the ball's own radius first; whoever is fooled there is done. A noisy one is
-    asked again about the point that was found, and the point retreats half way to `x` where it fails.
+    asked again about the point that was found, and the point retreats a little towards `x` where it fails.
 
     Raises:
         BudgetExceeded: the total is spent.
@@ -86,7 +89,7 @@ def to_boundary(decider: Decider, x: Tensor, rows: Tensor, *, steps: int = 10) -
         high[open_] = torch.where(fooled, middle, high[open_])
         low[open_] = torch.where(fooled, low[open_], middle)
     if decider.noisy:
-        for _ in range(3):
+        for retreat in RETREATS:
             open_ = ((high < 1) & decider.asker.can_pay(1)[rows]).nonzero()[:, 0]
             if not len(open_):
                 break
@@ -94,5 +97,5 @@ def to_boundary(decider: Decider, x: Tensor, rows: Tensor, *, steps: int = 10) -
             if not bool(failed.any()):
                 break
             back = open_[failed]
-            high[back] = (high[back] + 1) / 2
+            high[back] = (high[back] + retreat).clamp(max=1.0)
     return pulled(x, origin, high, norm)
