@@ -26,7 +26,8 @@ class Incumbents:
     A noisy victim's lucky draws never decide. A challenger that looks better is asked again, and the second answers
     alone decide and count. An incumbent is asked again before each comparison, until it has `ENOUGH` draws, and
     compared by the mean of all of them. While all of its draws are wrong it stands trial: nobody challenges it until
-    either `TRIAL` draws are wrong, which makes the image done, or one is right. All of this is paid for.
+    either `TRIAL` draws are wrong, which makes the image done, or one is right. The last `TRIAL` draws of a budget, a
+    tenth of it at most, go to the incumbent: the claims rest on them. All of this is paid for.
 
     Args:
         asker: the books.
@@ -38,6 +39,7 @@ class Incumbents:
         self._sum = torch.zeros(n)
         self._draws, self._wrong = torch.zeros(2, n, dtype=torch.int64)
         self.done = torch.zeros(n, dtype=torch.bool)
+        self._kept = (asker.limit // 10).clamp(max=TRIAL)
 
     def start(self) -> None:
         """Ask about every image as it is, where it can pay."""
@@ -65,12 +67,17 @@ class Incumbents:
                 return rows
             due = self._draws[rows] < ENOUGH * asker.draws
             self._measure(rows[due | (self._draws[rows] == self._wrong[rows])])
-            ready = ~self.done & (self._wrong < self._draws) & asker.can_pay(2)
-            if len(ready_rows := rows[ready[rows]]):
-                return ready_rows
-            # Those that can't pay for a challenger and its confirmation have nothing better to ask than themselves.
-            last = ~self.done & ~asker.can_pay(2) & asker.can_pay(1)
-            self._measure(rows[last[rows]])
+            late = self.left(rows) < 0
+            self._measure(rows[late & (~self.done & asker.can_pay(1))[rows]])
+            ready = ~late & ~self.done[rows] & (self._wrong < self._draws)[rows]
+            if bool(ready.any()):
+                return rows[ready]
+
+    def left(self, rows: Tensor) -> Tensor:
+        """(m,) int64 queries that are left beside a challenge; below 0 there is to be none."""
+        asker = self._asker
+        left: Tensor = (asker.limit - asker.spent)[rows]
+        return left - (2 * asker.draws + self._kept[rows] if asker.noisy else 1)
 
     def challenge(self, x: Tensor, rows: Tensor) -> Tensor:
         """(m,) bool: the challengers `x` (m, C, H, W) that are better than the incumbents of `rows`, and replace them.

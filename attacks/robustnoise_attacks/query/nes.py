@@ -41,9 +41,10 @@ class NES(BlackBoxAttack):
     queries: Queries = 2500
     draws: Draws = 1
     samples: Annotated[int, Field(ge=1, le=100_000, description="queries per gradient; even where antithetic")] = 50
-    sigma: Annotated[Number, Field(gt=0, le=1, description="standard deviation of a neighbour, pixels in [0, 1]")] = (
-        0.01
-    )
+    sigma: Annotated[
+        Number,
+        Field(gt=0, le=1, description="standard deviation of a neighbour, pixels in [0, 1]; 0.1 for a noisy victim"),
+    ] = 0.01
     relative_step: Annotated[Number, Field(gt=0, le=4, description="step size as a share of eps")] = 0.2
     momentum: Annotated[Number, Field(ge=0, lt=1, description="weight of the earlier gradients in a step")] = 0.9
     antithetic: Annotated[bool, Field(description="ask at x + u and at x - u")] = True
@@ -71,7 +72,7 @@ class NES(BlackBoxAttack):
         with asker.until_spent():
             incumbents.start()
             while len(rows := incumbents.open()):
-                rows = rows[(asker.limit - asker.spent)[rows] >= self.samples + 2 * asker.draws]
+                rows = rows[incumbents.left(rows) >= self.samples]
                 if not len(rows):
                     break
                 gradient = self.gradient(asker, x[rows], rows, numbers, turn[rows])

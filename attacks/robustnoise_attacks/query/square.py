@@ -60,7 +60,7 @@ class Square(BlackBoxAttack):
         with asker.until_spent():
             incumbents.start()
             while len(rows := incumbents.open()):
-                share = self.share(asker.spent[rows] / asker.limit[rows])
+                share = self.share(asker.spent[rows].double() / asker.limit[rows])
                 x = made.next(rows, asker.best.index_select(0, rows), turn[rows], share)
                 if bool((new := turn[rows] == 0).any()):
                     x[new] = made.first(rows[new])
@@ -69,6 +69,6 @@ class Square(BlackBoxAttack):
         return AttackResult(asker.best, asker.queries, incumbents.claimed, asker.trace)
 
     def share(self, spent: Tensor) -> Tensor:
-        """(m,) float64 share of the pixels to change, given the share `spent` (m,) of each image's budget."""
-        halvings = torch.bucketize(spent.double(), torch.tensor(HALVED, dtype=torch.float64))
-        return self.p_init * 0.5**halvings
+        """(m,) float64 share of the pixels to change, given the share `spent` (m,) float64 of each image's budget."""
+        halvings = torch.bucketize(spent, torch.tensor(HALVED, dtype=torch.float64))
+        return self.p_init * 0.5 ** halvings.double()
