@@ -18,6 +18,8 @@ TRIAL = 20
 """Fresh draws of a noisy victim, kept back from the budget, that decide whether an image is claimed."""
 QUANTILE = 1.645
 """A claim's draws must lie this many standard errors above the confidence: a one-sided test at 5 %."""
+ENOUGH = 4
+"""Draws, in units of the attack's `draws`, after which an incumbent is no longer asked again."""
 LEVELS = 255
 Confidence = Annotated[
     Number,
@@ -31,7 +33,8 @@ class Decider:
     A deterministic victim is asked about a candidate once, and an image is done when the very image to be handed in was
     answered wrongly. With a noisy victim a candidate counts as misclassified if the share of wrong answers in `draws`
     fresh ones reaches the confidence. No image is done early then: one lucky draw would end it, and going on makes it
-    fail more often. At the end every image stands trial in `TRIAL` draws that nothing was chosen by, and is claimed if
+    fail more often. `best` is asked again beside each challenger, until it has `ENOUGH` draws, and gives way to one with
+    a larger share of wrong answers. At the end every image stands trial in `TRIAL` draws that nothing was chosen by, and is claimed if
     these say that its rate is above the confidence.
 
     Args:
@@ -60,6 +63,7 @@ class Decider:
         n = len(targets.ids)
         self.done = torch.zeros(n, dtype=torch.bool)
         self.claimed = torch.zeros(n, dtype=torch.bool)
+        self._wrong, self._asked = torch.zeros(2, n)
         if self.noisy:
             self.asker.limit = self.asker.limit - TRIAL  # below 0 nothing can be paid for
 
@@ -91,7 +95,7 @@ class Decider:
             self.done[rows] |= wrong
 
     def try_inside(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Make the candidates `x`, pulled into the ball, the images to hand in, and ask whether they will do.
+        """Ask whether the candidates `x`, pulled into the ball, would do; those that do better become `best`.
 
         Returns:
             (m,) bool, whether the victim is fooled by what would be handed in.
@@ -100,10 +104,22 @@ class Decider:
             BudgetExceeded: the total is spent.
         """
         candidates = self.inside(x, rows)
-        fooled = self.fooled(candidates, rows)
-        self.asker.best[rows] = candidates
+        share = self.asker.wrong(candidates, rows)
+        better = self._better(share, rows) if self.noisy else torch.ones_like(share, dtype=torch.bool)
+        self.asker.best[rows[better]] = candidates[better]
+        fooled = share >= self.confidence
         self.settle(rows, fooled)
         return fooled
+
+    def _better(self, share: Tensor, rows: Tensor) -> Tensor:
+        draws = self.asker.draws
+        due = rows[(self._asked[rows] > 0) & (self._asked[rows] < ENOUGH * draws) & self.asker.can_pay(1)[rows]]
+        self._wrong[due] += self.asker.wrong(self.asker.best[due], due) * draws
+        self._asked[due] += draws
+        better = share * self._asked[rows] >= self._wrong[rows]
+        self._wrong[rows[better]] = share[better] * draws
+        self._asked[rows[better]] = float(draws)
+        return better
 
     @contextmanager
     def until_spent(self) -> Iterator[None]:

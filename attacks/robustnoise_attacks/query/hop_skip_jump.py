@@ -28,8 +28,10 @@ from robustnoise_attacks.query.own_numbers import OwnNumbers
 from robustnoise_attacks.query.starting import distance, far_images, to_boundary
 
 FIRST_PROBE = 0.1
-"""How far neighbours lie in the first round, pixels in [0, 1]; in every one with a noisy victim, whose boundary is as
-wide as its noise."""
+"""How far neighbours lie in the first round, pixels in [0, 1]."""
+NOISY_PROBE = 1.0
+"""The same for a noisy victim, in every round, as a share of the l2 distance: its boundary is as wide as its noise, and
+neighbours nearer than that say nothing of its direction."""
 SEARCH = 20
 """Candidates kept back in a round for the step and the way to the boundary."""
 HALVINGS = 12
@@ -85,8 +87,11 @@ class HopSkipJump(BlackBoxAttack):
     def _round(self, decider: Decider, point: Tensor, rows: Tensor, number: int, seeds: SeedStream) -> Tensor:
         origin, norm = decider.targets.x[rows], decider.threat.norm
         far = distance(point, origin, norm)
-        constant = number == 1 or decider.noisy
-        probe = torch.full_like(far, FIRST_PROBE) if constant else (self.probe * far).clamp_min(1e-6)
+        if decider.noisy:
+            probe = NOISY_PROBE * distance(point, origin, Norm.L2)
+        else:
+            probe = torch.full_like(far, FIRST_PROBE) if number == 1 else self.probe * far
+        probe = probe.clamp_min(1e-6)
         direction = self._gradient(decider, point, rows, probe, number, seeds)
         direction = direction.sign() if norm is Norm.LINF else _unit(direction)
         stepped = _step(decider, point, rows, direction, far / math.sqrt(number))

@@ -30,6 +30,8 @@ WINDOW = 10
 """Rounds after which step and flips are adapted."""
 GOOD, BAD = 0.7, 0.3
 """Shares of successes above and below which they grow and shrink."""
+BACK = 1 / 16
+"""Share of the radius by which a noisy victim's incumbent moves out when it fails as it is asked again."""
 STEP, FLIPS = (1e-4, 0.1), (1e-4, 0.2)
 """Least and most of each."""
 
@@ -81,12 +83,14 @@ class SignFlip(BlackBoxAttack):
         step, flips = torch.full((n,), self.step), torch.full((n,), self.flips)
         cuts, flipped, rounds = torch.zeros(3, n)
         turn = torch.zeros(n, dtype=torch.int64)
-        while len(rows := decider.live(4)):
+        while len(rows := decider.live(5)):
             rows = rows[found[rows]]
             if not len(rows):
                 break
             radius = distance(delta[rows], torch.zeros_like(delta[rows]), Norm.LINF)
-            cut = (radius - step[rows]).clamp_min(0).view(-1, 1, 1, 1)
+            # A noisy victim's image fails more often at the ball's full radius than on the way further in.
+            least = torch.full_like(radius, decider.threat.eps if decider.noisy else 0.0).minimum(radius)
+            cut = (radius - step[rows]).maximum(least).view(-1, 1, 1, 1)
             smaller = torch.minimum(torch.maximum(delta[rows], -cut), cut)
             kept = decider.fooled((x[rows] + smaller).clamp(0, 1), rows)
             delta[rows[kept]] = smaller[kept]
@@ -103,11 +107,23 @@ class SignFlip(BlackBoxAttack):
             step[due] = _adapted(step[due], cuts[due] / WINDOW, *STEP)
             flips[due] = _adapted(flips[due], flipped[due] / WINDOW, *FLIPS)
             cuts[due], flipped[due], rounds[due] = 0.0, 0.0, 0.0
+            if decider.noisy:
+                self._doubt(decider, delta, due[decider.asker.can_pay(1)[due]])
             # What is handed in is asked about once it can be expected to do.
             near = distance(delta[rows], torch.zeros_like(delta[rows]), Norm.LINF) <= decider.threat.eps
             close = rows[near | (rounds[rows] == 0)]
             if len(close):
                 decider.try_inside(x[close] + delta[close], close)
+
+    @staticmethod
+    def _doubt(decider: Decider, delta: torch.Tensor, rows: torch.Tensor) -> None:
+        """Ask a noisy victim about the incumbents again; those that owe their place to luck move out a little."""
+        x, radius = decider.targets.x[rows], distance(delta[rows], torch.zeros_like(delta[rows]), Norm.LINF)
+        lucky = ~decider.fooled((x + delta[rows]).clamp(0, 1), rows)
+        wide, back = rows[lucky], radius[lucky].view(-1, 1, 1, 1)
+        edge = delta[wide].abs() >= back * (1 - 1e-5)
+        grown = torch.where(edge, delta[wide].sign() * back * (1 + BACK), delta[wide])
+        delta[wide] = (x[lucky] + grown).clamp(0, 1) - x[lucky]
 
 
 def _adapted(value: torch.Tensor, share: torch.Tensor, least: float, most: float) -> torch.Tensor:
