@@ -33,9 +33,9 @@ class Decider:
     A deterministic victim is asked about a candidate once, and an image is done when the very image to be handed in was
     answered wrongly. With a noisy victim a candidate counts as misclassified if the share of wrong answers in `draws`
     fresh ones reaches the confidence. No image is done early then: one lucky draw would end it, and going on makes it
-    fail more often. `best` is asked again beside each challenger, until it has `ENOUGH` draws, and gives way to one with
-    a larger share of wrong answers. At the end every image stands trial in `TRIAL` draws that nothing was chosen by, and is claimed if
-    these say that its rate is above the confidence.
+    fail more often. `best` is asked again beside each challenger, until it has `ENOUGH` draws, and gives way to one
+    with as large a share of wrong answers or more. At the end every image stands trial in `TRIAL` draws that nothing
+    was chosen by, and is claimed if these say that its rate is above the confidence.
 
     Args:
         oracle: the victim's.

@@ -42,8 +42,8 @@ class HopSkipJump(BlackBoxAttack):
     """Asks about random neighbours of a boundary point, steps along the mean of those that fool, and goes back to it.
 
     Round t asks about ``evaluations * sqrt(t)`` neighbours, once each also of a noisy victim, as more directions
-    average its noise as well as repeats do. A step starts at ``distance / sqrt(t)`` and is halved until it fools the victim,
-    image by image. See `Decider` for what is handed in.
+    average its noise as well as repeats do. A step starts at ``distance / sqrt(t)`` and is halved until it fools the
+    victim, image by image. See `Decider` for what is handed in.
     """
 
     reference = "Chen, Jordan, Wainwright 2020, arXiv 1904.02144, algorithms 1 and 2"

@@ -11,8 +11,8 @@ from robustnoise_attacks.query.own_numbers import OwnNumbers
 
 TRIES = 25
 RETREATS = (1 / 32, 1 / 16, 1 / 8)
-"""How far a boundary point that fails when asked again moves back out, as shares of the way. It is short: on the boundary
-of a noisy victim half of the points fail, and away from it the neighbours' labels say nothing."""
+"""How far a boundary point that fails when asked again moves back out, as shares of the way. It is short: on the
+boundary of a noisy victim half of the points fail, and away from it the neighbours' labels say nothing."""
 
 
 def far_images(decider: Decider, seed_data: Split, seeds: SeedStream) -> tuple[Tensor, Tensor]:
