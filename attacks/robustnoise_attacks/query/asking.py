@@ -120,6 +120,19 @@ class Asker:
         labels = self._ask(x.repeat_interleave(repeats, 0), rows, repeats)[0]
         return (labels.view(-1, repeats) != self.y[rows][:, None]).float().mean(1)
 
+    def wrong_each(self, x: Tensor, rows: Tensor) -> Tensor:
+        """(m, k) bool whether the answer isn't the true label, of k candidates for each row, each asked once.
+
+        Args:
+            x: (m, k, C, H, W) in [0, 1].
+            rows: (m,) int64, whose they are.
+
+        Raises:
+            BudgetExceeded: the total is spent; nothing is asked.
+        """
+        labels = self._ask(x.flatten(0, 1), rows, x.shape[1])[0]
+        return labels.view(-1, x.shape[1]) != self.y[rows][:, None]
+
     def _ask(self, x: Tensor, rows: Tensor, repeats: int) -> tuple[Tensor, Tensor | None]:
         """Labels and scores of `x` (m * repeats, C, H, W), `repeats` in turn for each row."""
         total = len(rows) * repeats
