@@ -1,6 +1,7 @@
-"""Run every benchmark."""
+"""Run every benchmark of speed; `python -m benchmarks.strength` and `.substitutes` measure attacks, for longer."""
 
-from benchmarks import noise_speed, query_speed
+from benchmarks import gradient_speed, noise_speed, query_speed
 
 noise_speed.main()
+gradient_speed.main()
 query_speed.main()
