@@ -22,6 +22,7 @@ from robustnoise.errors import (
     RobustnoiseError,
 )
 from robustnoise.models.classifier import InputWrapper, LayerWrapper, TorchClassifier, Wrapper, answer_from_logits
+from robustnoise.models.ensemble import Combine, Ensemble
 from robustnoise.models.files import load_classifier
 from robustnoise.models.fresh import create as create_model
 from robustnoise.protocols import (
@@ -98,11 +99,13 @@ __all__ = [
     "BlackBoxAttack",
     "BudgetExceeded",
     "Classifier",
+    "Combine",
     "Context",
     "Crafter",
     "Defense",
     "DefenseTraits",
     "Differentiable",
+    "Ensemble",
     "Ensembled",
     "FittedSubstitute",
     "ForwardHook",
