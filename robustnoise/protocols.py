@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from robustnoise.errors import BadParameter, MissingCapability
 from robustnoise.seeds import SeedStream
@@ -330,7 +330,16 @@ class Substitute(Plugin):
     """A way to get a source model without seeing the victim's weights."""
 
     kind = "substitute"
-    traits: ClassVar[AttackTraits]
+
+    @property
+    def traits(self) -> AttackTraits:
+        """Promises of this configuration."""
+        raise NotImplementedError
+
+    @property
+    def nets(self) -> int:
+        """How many networks `fit` returns."""
+        return 1
 
     def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
         """Train the source model.

@@ -5,6 +5,7 @@ from __future__ import annotations
 PLUGINS = {
     "apgd": "robustnoise_attacks.gradient.apgd:APGD",
     "audit": "robustnoise_attacks.audit:AuditAttack",
+    "both": "robustnoise_attacks.substitutes.both:BothSubstitutes",
     "gradient": "robustnoise_attacks.gradient.crafter:Gradient",
     "independent": "robustnoise_attacks.substitutes.independent:IndependentSubstitute",
     "jacobian": "robustnoise_attacks.substitutes.jacobian:JacobianSubstitute",

@@ -58,7 +58,17 @@ def _audit(folder: Path) -> Plugin:
     return found
 
 
-MADE: dict[str, Callable[[Path], Plugin]] = {"audit": _audit, "pretrained": _pretrained, "transfer": _transfer}
+def _both(folder: Path) -> Plugin:
+    found: Plugin = create("substitute", "both", first="independent(copies=2)", second="jacobian")
+    return found
+
+
+MADE: dict[str, Callable[[Path], Plugin]] = {
+    "audit": _audit,
+    "both": _both,
+    "pretrained": _pretrained,
+    "transfer": _transfer,
+}
 """Plugins that can't be built without arguments."""
 
 EXCEPTIONS: dict[str, tuple[str, str]] = {}
