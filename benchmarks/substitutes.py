@@ -3,11 +3,12 @@
     python -m benchmarks.substitutes
 
 The victim is a small-cnn trained on 10,000 images of MNIST, undefended in the first table, with noise at inference in
-the second. Substitutes are `jacobian` from 150 images and 6 rounds, 9,600 answers in all: in the second table each label
-is the majority of r answers, so there are fewer labels the larger r is. Agreement is the share of validation images to
-which substitute and victim give the same label, of a noisy victim the most frequent one of 51 draws. The victim's errors
-are over all evaluation images (the mean of 20 fresh draws, where it has noise), after the attack on the substitute at
-l-infinity 0.3 and rounding to 8 bit. Shown is the mean over seeds of the substitute, with the smallest and the largest.
+the second. Substitutes are `jacobian` from 150 images and 6 rounds, 9,600 answers in all: in the second table each
+label is the majority of r answers, so there are fewer labels the larger r is. Agreement is the share of validation
+images to which substitute and victim give the same label, of a noisy victim the most frequent one of 51 draws. The
+victim's errors are over all evaluation images (the mean of 20 fresh draws, where it has noise), after the attack on the
+substitute at l-infinity 0.3 and rounding to 8 bit. Shown is the mean over seeds of the substitute, with the smallest
+and the largest.
 """
 
 from __future__ import annotations

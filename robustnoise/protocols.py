@@ -179,6 +179,8 @@ class Context:
         device: ``"cpu"``, ``"cuda"``, ...
         shared: what was found out about a network or its data, under a name and the digests that it follows from; the
             harness hands one on to all victims, so that each is found out once.
+        targets: (len(train), num_classes) float32 probabilities to learn instead of the labels of `train`; None learns
+            the labels.
     """
 
     train: Split | None = None
@@ -187,6 +189,7 @@ class Context:
     progress: Progress = field(default_factory=Silent)
     device: str = "cpu"
     shared: dict[tuple[str, ...], object] = field(default_factory=dict)
+    targets: Tensor | None = None
 
     @property
     def seeds(self) -> SeedStream:

@@ -9,6 +9,7 @@ PLUGINS = {
     "gradient": "robustnoise_attacks.gradient.crafter:Gradient",
     "independent": "robustnoise_attacks.substitutes.independent:IndependentSubstitute",
     "jacobian": "robustnoise_attacks.substitutes.jacobian:JacobianSubstitute",
+    "knockoff": "robustnoise_attacks.substitutes.knockoff:KnockoffSubstitute",
     "null": "robustnoise_attacks.controls:NullAttack",
     "random-noise": "robustnoise_attacks.controls:RandomNoiseAttack",
     "transfer": "robustnoise_attacks.transfer:TransferAttack",
