@@ -47,6 +47,7 @@ def test_more_than_ten_networks_come_back_from_the_store_in_order(tmp_path: Path
 def test_a_run_of_both_reports_what_was_asked_within_the_total(tmp_path: Path) -> None:
     text = f"transfer(both({MANY}, {ASKING}), fgsm)"
     records = run(experiment(text, Budget(seed_examples=40, total=7)), Store(tmp_path))
-    (record,) = [r for r in records if r.identity["attack"]["name"] == "attack"]
-    assert record.identity["attack"]["scope"] == "per-victim"
-    assert record.queries == 7
+    (record,) = [r for r in records if r.attack is not None]
+    assert record.attack is not None
+    assert record.attack["scope"] == "per-victim"
+    assert record.victim.queries == 7
