@@ -15,7 +15,7 @@ from robustnoise.store import Store
 from robustnoise.testing import toy_dataset, toy_model
 from robustnoise.threat import Budget
 
-MANY = "independent(copies=12, training=plain-training(epochs=1), model=mlp(hidden=16))"
+MANY = "independent(copies=11, training=plain-training(epochs=1), model=mlp(hidden=16))"
 ASKING = "jacobian(seed_images=5, rounds=1, epochs=1, model=mlp(hidden=16))"
 
 
