@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from robustnoise.api import Oracle
 
@@ -50,7 +49,8 @@ def label(oracle: Oracle, x: Tensor, ids: Tensor, repeats: int = 1) -> Labelled:
 
 def majority(labels: Tensor, num_classes: int) -> Tensor:
     """(n,) the most frequent of (r, n) labels; of equals the smallest. Abstentions (-1) count only if all abstain."""
-    votes = functional.one_hot(labels + 1, num_classes + 1)[..., 1:].sum(0)
+    counts = torch.zeros(labels.shape[1], num_classes + 1, dtype=torch.int64)
+    votes = counts.scatter_add_(1, labels.T + 1, torch.ones_like(labels.T))[:, 1:]
     # Not argmax, which may return any of several equal ones.
     best = (votes == votes.amax(1, keepdim=True)).int()
     first = (best.cumsum(1) == 0).sum(1)
