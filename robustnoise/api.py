@@ -25,6 +25,7 @@ from robustnoise.errors import (
 )
 from robustnoise.foreign import import_quietly, seeded_globals
 from robustnoise.models.classifier import InputWrapper, LayerWrapper, TorchClassifier, Wrapper, answer_from_logits
+from robustnoise.models.ensemble import Combine, Ensemble
 from robustnoise.models.export import to_art, to_foolbox
 from robustnoise.models.files import load_classifier
 from robustnoise.models.fresh import create as create_model
@@ -102,11 +103,13 @@ __all__ = [
     "BlackBoxAttack",
     "BudgetExceeded",
     "Classifier",
+    "Combine",
     "Context",
     "Crafter",
     "Defense",
     "DefenseTraits",
     "Differentiable",
+    "Ensemble",
     "Ensembled",
     "FittedSubstitute",
     "ForwardHook",

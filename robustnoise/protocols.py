@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from robustnoise.errors import BadParameter, MissingCapability
 from robustnoise.seeds import SeedStream
@@ -185,6 +185,8 @@ class Context:
         device: ``"cpu"``, ``"cuda"``, ...
         shared: what was found out about a network or its data, under a name and the digests that it follows from; the
             harness hands one on to all victims, so that each is found out once.
+        targets: (len(train), num_classes) float32 probabilities to learn instead of the labels of `train`; None learns
+            the labels.
     """
 
     train: Split | None = None
@@ -193,6 +195,7 @@ class Context:
     progress: Progress = field(default_factory=Silent)
     device: str = "cpu"
     shared: dict[tuple[str, ...], object] = field(default_factory=dict)
+    targets: Tensor | None = None
 
     @property
     def seeds(self) -> SeedStream:
@@ -336,7 +339,16 @@ class Substitute(Plugin):
     """A way to get a source model without seeing the victim's weights."""
 
     kind = "substitute"
-    traits: ClassVar[AttackTraits]
+
+    @property
+    def traits(self) -> AttackTraits:
+        """Promises of this configuration."""
+        raise NotImplementedError
+
+    @property
+    def nets(self) -> int:
+        """How many networks `fit` returns."""
+        return 1
 
     def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
         """Train the source model.

@@ -160,7 +160,8 @@ class LeadingTraining(Defense):
             weight_decay=self.weight_decay,
             precision=self.precision,
         )
-        images, labels = to_tensor(data.images), to_tensor(data.labels)
+        images = to_tensor(data.images)
+        labels = to_tensor(data.labels) if ctx.targets is None else ctx.targets
         hooks = [s for s in stages if isinstance(s, InputHook | ForwardHook)]
         return fit(model, images, labels, schedule, ctx.seeds, hooks=hooks, ctx=ctx)
 
@@ -207,7 +208,7 @@ def fit(
     Args:
         classifier: where training starts; left as it is.
         images: (n, C, H, W) uint8, or float32 in [0, 1].
-        labels: (n,) int64.
+        labels: (n,) int64, or (n, num_classes) float32 probabilities, whose largest is the label for hooks.
         schedule: epochs, rate, batch size.
         seeds: of order, augmentation and hooks.
         hooks: called in order on every batch.
@@ -287,7 +288,8 @@ class _Run:
         with self.forward_hooks(progress, seeds.child("forward"), crafting=True):
             for number, hook in enumerate(self.hooks):
                 if isinstance(hook, InputHook):
-                    x = hook.on_inputs(self.source, x, y, progress, seeds.child("hook", number)).detach()
+                    hard = y.argmax(1) if y.is_floating_point() else y
+                    x = hook.on_inputs(self.source, x, hard, progress, seeds.child("hook", number)).detach()
         for group in self.optimizer.param_groups:
             # Half a step on, so that the first step moves and the last one still does.
             group["lr"] = self.schedule.rate(progress + 0.5 / (self.schedule.epochs * self.steps))

@@ -197,7 +197,7 @@ class Bench:
     def _source(self, attack: Attack, fitted: Cell) -> Classifier:
         """The substitute, whole."""
         substitute = _two_stage(attack).substitute
-        networks = tuple(self._load(self.store.read(fitted, name)) for name in sorted(fitted.outputs))
+        networks = tuple(self._load(self.store.read(fitted, name)) for name in sorted(fitted.outputs, key=_number))
         seeds = self.seeds.child("substitute", spec_of(substitute).digest(), "source")
         return substitute.source(networks, self._seed_data(), Context(None, seeds, device=self.experiment.device))
 
@@ -396,6 +396,11 @@ class Bench:
         if partial:
             self.store.partial_path(cell.key).unlink(missing_ok=True)
         return cell
+
+
+def _number(output: str) -> int:
+    """The place of a substitute's network: 0 of ``weights``, 10 of ``weights-10``."""
+    return int(output.partition("-")[2] or 0)
 
 
 class _Labelled:

@@ -62,11 +62,17 @@ def _given(kind: str, name: str, **params: object) -> Callable[[Path], Plugin]:
     return lambda _: create(kind, name, **params)  # type: ignore[no-any-return]
 
 
+def _both(folder: Path) -> Plugin:
+    found: Plugin = create("substitute", "both", first="independent(copies=2)", second="jacobian")
+    return found
+
+
 MADE: dict[str, Callable[[Path], Plugin]] = {
     "art": _given("attack", "art", attack="SimBA", options="max_iter=60, epsilon=0.1"),
     "art-crafter": _given("crafter", "art-crafter", attack="ProjectedGradientDescent", options="max_iter=20"),
     "art-extraction": _given("substitute", "art-extraction", attack="CopycatCNN", options="nb_epochs=1"),
     "audit": _audit,
+    "both": _both,
     "foolbox": _given("attack", "foolbox", attack="LinfAdditiveUniformNoiseAttack"),
     "foolbox-crafter": _given("crafter", "foolbox-crafter", attack="LinfPGD", options="steps=20"),
     "pretrained": _pretrained,

@@ -18,6 +18,7 @@ from robustnoise.api import (
     Number,
     Oracle,
     Schedule,
+    SeedStream,
     Split,
     Substitute,
     TorchClassifier,
@@ -26,6 +27,7 @@ from robustnoise.api import (
     fit,
     to_tensor,
 )
+from robustnoise_attacks.substitutes.labelling import affordable, label
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,16 @@ class JacobianSubstitute(Substitute):
 
     Each round trains the substitute on everything labelled so far, then adds for every image x the image
     ``x + step * sign(d s_y(x) / dx)``, s_y the substitute's logit of the victim's label y; the set doubles. The seed
-    images' own labels are not used. `rounds` rounds ask ``seed_images * 2 ** rounds`` labels; where the budget is
-    smaller, the last round labels what is left of it.
+    images' own labels are not used. `rounds` rounds ask ``seed_images * 2 ** rounds`` labels, `repeats` times each of a
+    noisy victim; where the budget is smaller, the last round labels what is left of it. With a `reservoir`, rounds from
+    number `after` on add only that many of the new images, each with the same chance. With a `period`, the sign of the
+    step turns after every so many rounds.
     """
 
-    reference = "Papernot et al. 2017, arXiv 1602.02697, algorithm 1 (lambda 0.1, 6 rounds, 150 seed images)"
+    reference = (
+        "Papernot et al. 2017, arXiv 1602.02697, algorithm 1 (lambda 0.1, 6 rounds, 150 seed images); reservoir and "
+        "period: Papernot, McDaniel, Goodfellow 2016, arXiv 1605.07277"
+    )
     traits = AttackTraits()
 
     seed_images: Annotated[
@@ -53,6 +60,14 @@ class JacobianSubstitute(Substitute):
     batch_size: Annotated[int, Field(ge=1, le=65536, description="images a step")] = 100
     shift: Annotated[int, Field(ge=0, le=32, description="random translation while training, pixels")] = 0
     model: Model = field(default_factory=lambda: create("model", "small-cnn"))
+    repeats: Annotated[
+        int, Field(ge=1, le=10_000, description="times that a noisy victim is asked for each label (the majority)")
+    ] = 1
+    reservoir: Annotated[
+        int, Field(ge=0, le=1_000_000, description="kappa: images that a late round adds; 0 adds all")
+    ] = 0
+    after: Annotated[int, Field(ge=0, le=20, description="sigma: rounds that add all before the reservoir")] = 3
+    period: Annotated[int, Field(ge=0, le=20, description="tau: rounds between turns of the step; 0 never turns")] = 0
 
     def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
         """See `Substitute.fit`."""
@@ -60,8 +75,9 @@ class JacobianSubstitute(Substitute):
             raise BadParameter("jacobian: the substitute learns from the victim's labels; give it an oracle.")
         start = oracle.spent
         seed = seed_data.take(min(self.seed_images, len(seed_data)))
-        x, ids = _affordable(oracle, torch.from_numpy(seed.floats()), to_tensor(seed.ids))
-        y = oracle.query(x, ids).labels
+        x, ids = torch.from_numpy(seed.floats()), to_tensor(seed.ids)
+        y = label(oracle, x, ids, self.repeats).labels
+        x, ids = x[: len(y)], ids[: len(y)]
         schedule = Schedule(self.epochs, self.learning_rate, self.batch_size, self.shift)
         # A round is short and its images exist in memory alone, so a substitute resumes as a whole, not by epoch.
         ctx = replace(ctx, checkpoint=None)
@@ -72,22 +88,36 @@ class JacobianSubstitute(Substitute):
             labelled = y >= 0  # a victim may abstain
             if bool(labelled.any()):
                 source = fit(source, x[labelled], y[labelled], schedule, ctx.seeds.child("round", number), ctx=ctx)
-            new, parents = _affordable(oracle, _augment(source, x, y, self.step), ids)
-            if number == self.rounds or len(new) == 0:
+            parents = self._parents(len(x), number, ctx.seeds.child("reservoir", number))
+            parents = parents[: affordable(oracle, len(parents), self.repeats)]
+            if number == self.rounds or len(parents) == 0:
                 break
-            x, ids = torch.cat([x, new]), torch.cat([ids, parents])
-            y = torch.cat([y, oracle.query(new, parents).labels])
+            new = augment(source, x[parents], y[parents], self._signed_step(number))
+            answers = label(oracle, new, ids[parents], self.repeats).labels
+            x, y, ids = torch.cat([x, new]), torch.cat([y, answers]), torch.cat([ids, ids[parents]])
         return FittedSubstitute((source,), oracle.spent - start)
 
+    def _parents(self, rows: int, number: int, seeds: SeedStream) -> Tensor:
+        """Which of the images get a child in a round."""
+        if not self.reservoir or number < self.after:
+            return torch.arange(rows)
+        # In random order, so that what a small budget cuts off is no particular part of them.
+        return torch.randperm(rows, generator=seeds.generator("order"))[: self.reservoir]
 
-def _affordable(oracle: Oracle, x: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """As many of the first rows as the budget still pays for."""
-    rows = len(x) if oracle.remaining is None else min(len(x), oracle.remaining)
-    return x[:rows], ids[:rows]
+    def _signed_step(self, number: int) -> float:
+        turned = self.period > 0 and (number // self.period) % 2 == 1
+        return -self.step if turned else self.step
 
 
-def _augment(source: TorchClassifier, x: Tensor, y: Tensor, step: float) -> Tensor:
-    """``x + step * sign(d s_y / dx)``, clipped to [0, 1]."""
+def augment(source: TorchClassifier, x: Tensor, y: Tensor, step: float) -> Tensor:
+    """``x + step * sign(d s_y / dx)``, clipped to [0, 1].
+
+    Args:
+        source: its logits are s.
+        x: (n, C, H, W) float32 in [0, 1].
+        y: (n,) int64; an abstention (-1) counts as class 0.
+        step: pixels; below 0 it leads away from y.
+    """
     device = source.device
     with torch.enable_grad():
         leaf = x.to(device).detach().requires_grad_(True)
