@@ -116,7 +116,7 @@ class Decider:
         due = rows[(self._asked[rows] > 0) & (self._asked[rows] < ENOUGH * draws) & self.asker.can_pay(1)[rows]]
         self._wrong[due] += self.asker.wrong(self.asker.best[due], due) * draws
         self._asked[due] += draws
-        better = share * self._asked[rows] >= self._wrong[rows]
+        better: Tensor = share * self._asked[rows] >= self._wrong[rows]
         self._wrong[rows[better]] = share[better] * draws
         self._asked[rows[better]] = float(draws)
         return better
