@@ -46,7 +46,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", help="a stored robust MNIST classifier (safetensors); trained here without it")
-    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--iterations", type=int, default=6, help="of ART's attack (default 6, about 1,200 rows)")
     parser.add_argument("--rounds", type=int, default=3, help="timings of each, one seed a round (default 3)")
     arguments = parser.parse_args()
