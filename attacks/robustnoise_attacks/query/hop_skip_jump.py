@@ -22,7 +22,7 @@ from robustnoise.api import (
     Targets,
     ThreatModel,
 )
-from robustnoise_attacks.query.asking import CALL, Draws, Queries
+from robustnoise_attacks.query.asking import Draws, Queries
 from robustnoise_attacks.query.deciding import Confidence, Decider
 from robustnoise_attacks.query.own_numbers import OwnNumbers
 from robustnoise_attacks.query.starting import distance, far_images, to_boundary
@@ -32,6 +32,8 @@ FIRST_PROBE = 0.1
 NOISY_PROBE = 1.0
 """The same for a noisy victim, in every round, as a share of the l2 distance: its boundary is as wide as its noise, and
 neighbours nearer than that say nothing of its direction."""
+ROWS = 2048
+"""Neighbours at a time, of whole images: few enough to stay in the cache."""
 SEARCH = 20
 """Candidates kept back in a round for the step and the way to the boundary."""
 HALVINGS = 12
@@ -108,19 +110,18 @@ class HopSkipJump(BlackBoxAttack):
         for count in counts.unique().tolist():
             numbers = OwnNumbers(seeds.child("directions", number, count), decider.targets.ids)
             same = (counts == count).nonzero()[:, 0]
-            for part in same.split(max(1, CALL // count)):
+            for part in same.split(max(1, ROWS // count)):
                 shape = (len(part), count, *point.shape[1:])
-                draw = numbers.normal(rows[part], 0, count * point[0].numel()).view(shape)
-                if decider.threat.norm is Norm.LINF:
-                    draw = torch.erf(draw / math.sqrt(2))  # uniform in [-1, 1]
-                draw = draw / draw.flatten(2).norm(dim=2).view(len(part), count, 1, 1, 1)
-                reach = probe[part].view(-1, 1, 1, 1, 1)
-                near = (point[part, None] + reach * draw).clamp(0, 1)
-                moved = (near - point[part, None]) / reach
+                numbers_of = numbers.signed if decider.threat.norm is Norm.LINF else numbers.normal
+                draw = numbers_of(rows[part], 0, count * point[0].numel()).reshape(shape)
+                reach = probe[part, None] / draw.flatten(2).norm(dim=2)
+                near = draw.mul_(reach.view(len(part), count, 1, 1, 1)).add_(point[part, None]).clamp_(0, 1)
                 sign = decider.asker.wrong_each(near, rows[part]).float() * 2 - 1
                 mean = sign.mean(1, keepdim=True)
                 weight = torch.where(mean.abs() == 1, sign, sign - mean)
-                gradient[part] = torch.einsum("mk,mkchw->mchw", weight, moved) / count
+                # The step takes the direction alone, so the neighbours' distance needs no dividing out.
+                moved = near.sub_(point[part, None]).flatten(2)
+                gradient[part] = torch.bmm(weight[:, None], moved).view_as(point[part])
         return gradient
 
 

@@ -49,6 +49,11 @@ class OwnNumbers:
         """
         return torch.from_numpy((self._words(rows, turn, size) >> np.uint64(11)).astype(np.float64)).mul_(2.0**-53)
 
+    def signed(self, rows: Tensor, turn: Tensor | int, size: int) -> Tensor:
+        """(m, size) float32 uniform in [-1, 1], two to a word; arguments as of `uniform`."""
+        word = self._words(rows, turn, (size + 1) // 2)
+        return torch.from_numpy(word.view(np.int32)).float().mul_(2.0**-31)[:, :size]
+
     def normal(self, rows: Tensor, turn: Tensor | int, size: int) -> Tensor:
         """(m, size) float32 standard normal, by Box and Muller; arguments as of `uniform`."""
         word = self._words(rows, turn, (size + 1) // 2)

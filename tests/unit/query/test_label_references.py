@@ -71,21 +71,21 @@ def rays_of_one(victim: TorchClassifier, x: Tensor, y: int, reach: int, budget: 
         return at(best, min(radius, reach)), False, spent
 
 
-@pytest.mark.parametrize("reach", [10, 60])
+@pytest.mark.parametrize("reach", [20, 40])
 def test_rays_is_its_algorithm(reach: int) -> None:
     victim = toy_model(seed=2)
-    data = toy_split(16)
+    data = toy_split(12)
     x = torch.from_numpy(data.floats())
     y = victim.predict(x, noise=SEEDS).labels.detach().clone()
     y[0] = (y[0] + 1) % 3  # wrong as it is
-    oracle = CountingOracle(victim, Linf(reach / 255), SEEDS, per_image=200)
-    result = RayS().run(oracle, data, Targets(torch.arange(16), x, y), Linf(reach / 255), SEEDS)
+    oracle = CountingOracle(victim, Linf(reach / 255), SEEDS, per_image=150)
+    result = RayS().run(oracle, data, Targets(torch.arange(12), x, y), Linf(reach / 255), SEEDS)
     assert result.claimed is not None
-    alone = [rays_of_one(victim, x[i], int(y[i]), reach, 200) for i in range(16)]
-    assert [spent for _, _, spent in alone] == [oracle.counts[i] for i in range(16)]
+    alone = [rays_of_one(victim, x[i], int(y[i]), reach, 150) for i in range(12)]
+    assert [spent for _, _, spent in alone] == [oracle.counts[i] for i in range(12)]
     assert [found for _, found, _ in alone] == result.claimed.tolist()
     assert torch.equal(torch.stack([image for image, _, _ in alone]), result.x)
-    assert 1 < sum(found for _, found, _ in alone) < 16 or reach == 60
+    assert 1 < result.claimed.sum() < 12
 
 
 @pytest.fixture(scope="module")
