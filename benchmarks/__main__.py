@@ -1,10 +1,6 @@
 """Run every benchmark of speed; `python -m benchmarks.strength` and `.substitutes` measure attacks, for longer."""
 
-<<<<<<< HEAD
-from benchmarks import gradient_speed, noise_speed, query_speed
-=======
-from benchmarks import decision_speed, noise_speed, query_speed
->>>>>>> labels
+from benchmarks import decision_speed, gradient_speed, noise_speed, query_speed
 
 noise_speed.main()
 gradient_speed.main()

@@ -58,7 +58,7 @@ class ArtExtraction(Substitute):
         object.__setattr__(self, "release", ART.release(self.release))
 
     @property
-    def traits(self) -> AttackTraits:  # type: ignore[override]
+    def traits(self) -> AttackTraits:
         """Labels, or scores where probabilities are stolen."""
         return AttackTraits(Access.SCORES if self._probabilities else Access.LABELS)
 
