@@ -309,7 +309,9 @@ class Bench:
             if not len(images):
                 return {}, {"agreement": None}
             noise = self.seeds.child("agreement")
-            theirs = label_images(self._source(attack, source), images.images, noise).labels
+            # Draws of its own: a substitute with the victim's noise layers would otherwise share the victim's.
+            own = noise.child("substitute")
+            theirs = label_images(self._source(attack, source), images.images, own).labels
             ours = label_images(classifier, images.images, noise).labels
             return {}, {"agreement": float((theirs == ours).mean())}
 

@@ -12,14 +12,18 @@ from torch import Tensor
 from robustnoise.api import (
     AttackTraits,
     BadParameter,
+    Classifier,
     Context,
+    Defense,
     FittedSubstitute,
     Model,
+    Modular,
     Number,
     Oracle,
     Schedule,
     SeedStream,
     Split,
+    Stage,
     Substitute,
     TorchClassifier,
     create,
@@ -28,6 +32,7 @@ from robustnoise.api import (
     to_tensor,
 )
 from robustnoise_attacks.substitutes.labelling import affordable, label
+from robustnoise_attacks.substitutes.parts import check_stages, noisy
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class JacobianSubstitute(Substitute):
     images' own labels are not used. `rounds` rounds ask ``seed_images * 2 ** rounds`` labels, `repeats` times each of a
     noisy victim; where the budget is smaller, the last round labels what is left of it. With a `reservoir`, rounds from
     number `after` on add only that many of the new images, each with the same chance. With a `period`, the sign of the
-    step turns after every so many rounds.
+    step turns after every so many rounds. `noise` is put around the network when images are crafted, with draws of the
+    attacker's own.
     """
 
     reference = (
@@ -68,6 +74,11 @@ class JacobianSubstitute(Substitute):
     ] = 0
     after: Annotated[int, Field(ge=0, le=20, description="sigma: rounds that add all before the reservoir")] = 3
     period: Annotated[int, Field(ge=0, le=20, description="tau: rounds between turns of the step; 0 never turns")] = 0
+    noise: Defense = field(default_factory=lambda: create("defense", "identity"))
+
+    def check(self) -> None:
+        """Refuse a noise that trains."""
+        check_stages("jacobian", "noise", self.noise, Stage.INFERENCE)
 
     def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
         """See `Substitute.fit`."""
@@ -96,6 +107,11 @@ class JacobianSubstitute(Substitute):
             answers = label(oracle, new, ids[parents], self.repeats).labels
             x, y, ids = torch.cat([x, new]), torch.cat([y, answers]), torch.cat([ids, ids[parents]])
         return FittedSubstitute((source,), oracle.spent - start)
+
+    def source(self, networks: tuple[Modular, ...], seed_data: Split, ctx: Context) -> Classifier:
+        """See `Substitute.source`."""
+        (whole,) = noisy(networks, self.noise, seed_data.take(min(self.seed_images, len(seed_data))), ctx)
+        return whole
 
     def _parents(self, rows: int, number: int, seeds: SeedStream) -> Tensor:
         """Which of the images get a child in a round."""
