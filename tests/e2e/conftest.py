@@ -35,7 +35,7 @@ noisy = "pgd-training(eps=0.2, epochs=4, inner=pgd(steps=2, relative_step=0.6)) 
 [attacks]
 null = "null"
 random-noise = "random-noise"
-shared = "transfer(independent(plain-training(epochs=4), mlp(hidden=24)), pgd(steps=3, relative_step=0.5))"
+shared = "transfer(independent(plain-training(epochs=30), mlp(hidden=24)), pgd(steps=3, relative_step=0.5))"
 asking = "transfer(jacobian(25, rounds=3, epochs=3, model=mlp(hidden=24)), mi-fgsm(steps=3, relative_step=0.4))"
 """
 
