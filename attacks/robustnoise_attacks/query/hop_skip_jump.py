@@ -46,6 +46,9 @@ class HopSkipJump(BlackBoxAttack):
     Round t asks about ``evaluations * sqrt(t)`` neighbours, once each also of a noisy victim, as more directions
     average its noise as well as repeats do. A step starts at ``distance / sqrt(t)`` and is halved until it fools the
     victim, image by image. See `Decider` for what is handed in.
+
+    A neighbour's part along the gradient is only ``probe / sqrt(pixels)`` of the distance, so a `probe` far above ART's
+    0.01 still sees the boundary locally, and its labels say more.
     """
 
     reference = "Chen, Jordan, Wainwright 2020, arXiv 1904.02144, algorithms 1 and 2"
@@ -55,7 +58,7 @@ class HopSkipJump(BlackBoxAttack):
     confidence: Confidence = 0.5
     evaluations: Annotated[int, Field(ge=2, le=100_000, description="neighbours asked in the first round")] = 100
     most: Annotated[int, Field(ge=2, le=1_000_000, description="neighbours asked in a round at most")] = 10_000
-    probe: Annotated[Number, Field(gt=0, le=1, description="how far neighbours lie, as a share of the distance")] = 0.01
+    probe: Annotated[Number, Field(gt=0, le=1, description="how far neighbours lie, as a share of the distance")] = 0.5
 
     @property
     def traits(self) -> AttackTraits:
