@@ -45,10 +45,10 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000, help="evaluation images (default 1000)")
-    parser.add_argument("--slow-images", type=int, default=200, help="for hop-skip-jump (default 200)")
+    parser.add_argument("--slow-images", type=int, default=500, help="for hop-skip-jump (default 500)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of query attacks (default 3)")
     parser.add_argument("--pgd-seeds", type=int, default=20, help="seeds of PGD, which is quick (default 20)")
-    parser.add_argument("--queries", type=int, default=1000, help="rows an image for Square (default 1000)")
+    parser.add_argument("--queries", type=int, default=300, help="candidates an image for Square (default 300)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's threads")
     parser.add_argument("--only", default="", help="one of pgd, square, hop-skip-jump")
     arguments = parser.parse_args()
@@ -113,7 +113,7 @@ def _contests(
         return lambda seed: math.ceil(spent[craft, seed])
 
     pgd = white(f"pgd(steps={STEPS}, relative_step={STEP / 0.3})")
-    hop = {"evaluations": 15}
+    hop = {"evaluations": 5}
     return [
         ("PGD-40 against Foolbox", len(x), pgd, counted(foolbox_pgd, len(x), steps=STEPS, step=STEP)),
         ("PGD-40 against ART", len(x), pgd, counted(art_pgd, len(x), steps=STEPS, step=STEP)),

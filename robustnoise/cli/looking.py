@@ -51,7 +51,8 @@ def publish(source: Path, name: str) -> None:
     for record in ranked:
         target.add(record)
     target.write_report()
-    print(f"{len(ranked)} of {len(rows)} rows published to {target.path}; the others don't follow its protocol.")
+    others = "" if len(ranked) == len(rows) else "; the others don't follow its protocol"
+    print(f"{len(ranked)} of {len(rows)} rows published to {target.path}{others}.")
 
 
 def show_data(data_dir: Path | None, *, json: bool) -> None:
