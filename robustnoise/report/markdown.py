@@ -25,6 +25,9 @@ exact test for two deterministic victims, bootstrap and sign-flip test otherwise
 A stochastic victim is scored in fresh draws that no attack has seen. The null attack hands in the images as they are:
 what is lost under it is lost to the draws. *Shared* attacks never ask the victim; *per-victim* attacks label their
 substitute's data through the victim's own oracle. The two are different threat models and are not ranked together."""
+CLAIMED = """\
+*Claimed: wrong* is how many images the attack takes for misclassified, and the share of wrong answers to them in the
+scoring draws, which the attack has not seen."""
 ANY_FAIL = "*any_fail_5* is the accuracy against an attacker who may ask five times and wins once."
 
 HOW_TO_READ_CLEAN = """\
@@ -79,6 +82,8 @@ def report(
     if any(r.any_fail_5 is not None for r in rows):
         legend.append(ANY_FAIL if attacked else ANY_FAIL_CLEAN)
     parts.append("## How to read this\n\n" + "\n".join(legend))
+    if any(r.claimed is not None for r in rows):
+        parts.append(CLAIMED)
     if any(view.curve.midpoint for view in curves):
         parts.append(HOW_TO_READ_MIDPOINT)
     return "\n\n".join(parts) + "\n"

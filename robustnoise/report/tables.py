@@ -44,6 +44,7 @@ ATTACK_HEAD = (
     "any_fail_5",
     "queries",
     "agreement",
+    "claimed: wrong",
     "ranked",
 )
 
@@ -100,6 +101,7 @@ def _attack_line(r: RowView) -> tuple[str, ...]:
         share(r.any_fail_5),
         str(r.queries or "-"),
         share(r.agreement),
+        "-" if r.claimed is None else f"{r.claimed}: {share(r.claimed_wrong)}",
         "yes" if r.ranked else "no",
     )
 

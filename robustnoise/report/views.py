@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustnoise import stats
-from robustnoise.records import EvaluationRecord
+from robustnoise.records import Arm, EvaluationRecord
 from robustnoise.spec import digest_of
 from robustnoise.tally import Tally
 
@@ -54,6 +54,8 @@ class RowView:
     delta_clean: Figure | None
     queries: int
     agreement: float | None
+    claimed: int | None
+    claimed_wrong: float | None
     passes: float
     seed: int
     digest: str
@@ -83,10 +85,19 @@ def row_view(record: EvaluationRecord, *, ranked: bool) -> RowView:
         delta_clean=_maybe(record.delta("reference", "clean")),
         queries=mine.queries,
         agreement=mine.agreement,
+        claimed=None if mine.claimed is None else int(mine.claimed.sum()),
+        claimed_wrong=_wrong_of_claimed(mine),
         passes=scored.mean_passes(mine.passes),
         seed=record.setting["seed"],
         digest=record.digest,
     )
+
+
+def _wrong_of_claimed(arm: Arm) -> float | None:
+    """The share of wrong answers, in the scoring draws, to the images that the attack takes for misclassified."""
+    if arm.claimed is None or arm.adversarial is None or not arm.claimed.any():
+        return None
+    return 1 - float(arm.adversarial.right[arm.claimed].mean()) / arm.adversarial.draws
 
 
 def clean_accuracy(record: EvaluationRecord) -> Figure:

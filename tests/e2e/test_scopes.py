@@ -35,6 +35,7 @@ from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
 from robustnoise.records import EvaluationRecord
 from robustnoise.report.queries import query_views
+from robustnoise.report.views import row_view
 from robustnoise.store import Store
 from robustnoise.testing import linear_toy, toy_dataset
 from robustnoise.threat import Budget, Linf
@@ -153,11 +154,13 @@ def test_an_attack_is_scored_along_its_budget(tmp_path: Path) -> None:
     assert arm.claimed is not None
     # The victim isn't random: what was seen to be wrong is wrong.
     assert (arm.claimed == (arm.adversarial.right == 0)).all()
+    view = row_view(record, ranked=True)
+    assert (view.claimed, view.claimed_wrong) == (int(arm.claimed.sum()), 1.0)
     again = EvaluationRecord.from_json(record.to_json())
     assert again.outcome == record.outcome
-    (view,) = query_views([record])
-    assert [p.value for p in view.lines[0].points] == [5, 10, 20]
-    assert [round(p.accuracy.value * 40) for p in view.lines[0].points] == right
+    (curve,) = query_views([record])
+    assert [p.value for p in curve.lines[0].points] == [5, 10, 20]
+    assert [round(p.accuracy.value * 40) for p in curve.lines[0].points] == right
 
 
 def test_a_run_short_of_queries_keeps_what_it_had(tmp_path: Path) -> None:
