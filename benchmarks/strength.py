@@ -45,7 +45,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000, help="evaluation images (default 1000)")
-    parser.add_argument("--slow-images", type=int, default=500, help="for hop-skip-jump (default 500)")
+    parser.add_argument("--slow-images", type=int, default=1000, help="for hop-skip-jump (default 1000)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of query attacks (default 3)")
     parser.add_argument("--pgd-seeds", type=int, default=20, help="seeds of PGD, which is quick (default 20)")
     parser.add_argument("--queries", type=int, default=300, help="candidates an image for Square (default 300)")
