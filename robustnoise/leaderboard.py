@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from robustnoise.board import Board, find_board, load_board
 from robustnoise.errors import RowError
+from robustnoise.flags import raised
 from robustnoise.records import EvaluationRecord
 from robustnoise.report import views
 from robustnoise.report.curves import CurveView, curve_view, flat_points
@@ -101,7 +102,7 @@ class Leaderboard:
         Raises:
             RowError: there is none.
         """
-        return [views.row_view(r, ranked=self.ranked(r)) for r in self.rows_or_advice()]
+        return [views.row_view(r, ranked=self.ranked(r), flags=raised(r)) for r in self.rows_or_advice()]
 
     def rows_or_advice(self) -> list[EvaluationRecord]:
         """The rows, at least one.
@@ -143,7 +144,7 @@ class Leaderboard:
         # A point is shown on its curve; the tables are for the listed victims.
         listed = [r for r in rows if r.victim.victim["name"] not in board.points]
         return Contents(
-            rows=[views.row_view(r, ranked=self.ranked(r)) for r in listed],
+            rows=[views.row_view(r, ranked=self.ranked(r), flags=raised(r)) for r in listed],
             summary=views.summary([r for r in ranked if r.victim.victim["name"] not in board.points]),
             curves=[*(curve_view(curve, usual) for curve in board.curves), *query_views(usual)],
             published=published_views(board.published, usual),

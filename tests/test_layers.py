@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"compose", "registry"},
     {"blocks", "data", "models", "training", "oracle", "store"},
     {"api"},
-    {"stats", "tally", "records"},
+    {"stats", "tally", "records", "flags"},
     {"harness"},
     {"report"},
     {"evaluation", "board", "leaderboard"},
@@ -41,6 +41,7 @@ WITHIN = [
     ("tally", "stats"),
     ("records", "stats"),
     ("records", "tally"),
+    ("flags", "records"),
     ("leaderboard", "board"),
 ]
 """Which module of a layer may import which of the same layer."""

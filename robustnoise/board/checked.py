@@ -103,6 +103,11 @@ class Board:
         return self.listed + self._swept.victims
 
     @property
+    def headline(self) -> tuple[str, ...]:
+        """Names of the victims that are audited and shown with images."""
+        return self.file.run.headline or tuple(v.name for v in self.listed)
+
+    @property
     def points(self) -> frozenset[str]:
         """Names of the victims that are points of curves alone."""
         return frozenset(v.name for v in self._swept.victims)

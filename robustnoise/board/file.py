@@ -77,13 +77,17 @@ class BudgetPart(Part):
 
 
 class RunPart(Part):
-    """How a run is done; the seed and the threads are part of a row's identity, but not of the protocol."""
+    """How a run is done; the seed and the threads are part of a row's identity, but not of the protocol.
+
+    `headline` names the victims that are audited and shown with images; none names all that the board lists.
+    """
 
     model: str = "small-cnn"
     undefended: str | None = None
     draws: Annotated[int, Field(ge=1, le=10_000)] = 10
     seed: int = 0
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
+    headline: tuple[EntryName, ...] = ()
 
 
 class VictimPart(Part):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from robustnoise.board.checked import Board
 from robustnoise.board.file import SCHEMA, BoardFile, BudgetPart, DataPart, RunPart, ThreatPart, VictimPart, WrongKey
 from robustnoise.board.sweeps import check_published
-from robustnoise.errors import BadBoard, RobustnoiseError
+from robustnoise.errors import BadBoard, RobustnoiseError, did_you_mean
 from robustnoise.harness.experiment import check_parts
 
 
@@ -68,6 +68,7 @@ def board_from(content: Mapping[str, Any], origin: str) -> Board:
         check_parts(board.victims, board.attacks, board.threat, file.run.undefended)
         check_published([p.victim for p in file.published], board.victims, origin)
         file.data.sizes()
+        _check_headline(board)
     except ValidationError as error:
         raise BadBoard("\n".join(f"{origin}: {_where(e)}: {_why(e)}" for e in error.errors())) from None
     except BadBoard:
@@ -75,6 +76,15 @@ def board_from(content: Mapping[str, Any], origin: str) -> Board:
     except RobustnoiseError as error:
         raise BadBoard(f"{origin}: {error}") from None
     return board
+
+
+def _check_headline(board: Board) -> None:
+    names = [v.name for v in board.listed]
+    for name in board.headline:
+        if name not in names:
+            raise BadBoard(
+                f"{board.origin}: run.headline: {name!r} is none of the listed victims.{did_you_mean(name, names)}"
+            )
 
 
 def _where(error: Any) -> str:

@@ -112,7 +112,7 @@ def _sentences(views: Sequence[RowView]) -> list[str]:
     for victim in dict.fromkeys(v.victim for v in views):
         rows = [v for v in views if v.victim == victim and v.delta is not None and v.scope != "control"]
         if rows:
-            worst = min(rows, key=lambda v: (v.robust or v.clean).value)
+            worst = min(rows, key=lambda v: v.scored.single.value)
             assert worst.delta is not None
             measure = f"robust accuracy under {worst.attack}" if worst.attack else "accuracy"
             lines.append(sentence(f"{victim} (against {worst.against})", measure, worst.delta, worst.n))

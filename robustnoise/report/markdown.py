@@ -79,7 +79,7 @@ def report(
     heading = "Defenses and attacks" if attacked else "Defenses"
     parts.append(f"## {heading}\n\n" + "\n".join(f"- {k}: `{v}`" for k, v in (defenses | attacks).items()))
     legend = [HOW_TO_READ if attacked else HOW_TO_READ_CLEAN]
-    if any(r.any_fail_5 is not None for r in rows):
+    if any(r.draws >= 5 for r in rows):
         legend.append(ANY_FAIL if attacked else ANY_FAIL_CLEAN)
     parts.append("## How to read this\n\n" + "\n".join(legend))
     if any(r.claimed is not None for r in rows):

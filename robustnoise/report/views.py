@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from robustnoise import stats
+from robustnoise.flags import Raised
 from robustnoise.records import Arm, EvaluationRecord
 from robustnoise.spec import digest_of
 from robustnoise.tally import Tally
@@ -27,12 +28,37 @@ class Figure:
     p: float | None = None
 
 
+ASKED = (1, 5, 20, 100)
+"""How often a persistent attacker asks (``any_fail_m``); as far as there are so many draws."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What a set of draws says of all n images, right or wrong at first.
+
+    Args:
+        single: expected accuracy.
+        any_fail: by m: accuracy against an attacker who asks m times and wins once; for every m of `ASKED` up to
+            the number of draws.
+        always_wrong: share of images that are wrong in every draw.
+        n: images.
+        draws: how often each was asked.
+    """
+
+    single: Figure
+    any_fail: Mapping[int, float]
+    always_wrong: float
+    n: int
+    draws: int
+
+
 @dataclass(frozen=True)
 class RowView:
     """One row as it is shown; every number is computed from the counts in the row's file.
 
     A row without an attack has the scope ``"clean"``: its draws, passes, deltas and further verdicts are those on clean
-    images; `attack`, `robust` and `drop` are None. `passes` is the mean over the answers that the row scores.
+    images; `attack`, `robust` and `drop` are None. `passes` is the mean over the answers that the row scores; `flags`
+    are the suspicions about it.
     """
 
     victim: str
@@ -43,10 +69,8 @@ class RowView:
     ranked: bool
     n: int
     draws: int
-    clean: Figure
-    robust: Figure | None
-    any_fail_5: float | None
-    always_wrong: float
+    clean: Verdicts
+    robust: Verdicts | None
     drop: Figure | None
     against: str | None
     delta: Figure | None
@@ -59,10 +83,22 @@ class RowView:
     passes: float
     seed: int
     digest: str
+    flags: tuple[Raised, ...]
+
+    @property
+    def scored(self) -> Verdicts:
+        """On what the row is about: the attack's images, or clean ones where there is no attack."""
+        return self.clean if self.robust is None else self.robust
 
 
-def row_view(record: EvaluationRecord, *, ranked: bool) -> RowView:
-    """The statistics of a record."""
+def row_view(record: EvaluationRecord, *, ranked: bool, flags: tuple[Raised, ...] = ()) -> RowView:
+    """The statistics of a record.
+
+    Args:
+        record: what was measured.
+        ranked: whether it follows the board's protocol.
+        flags: raised on it.
+    """
     mine, attack = record.victim, record.attack
     scored = mine.scored
     return RowView(
@@ -74,10 +110,8 @@ def row_view(record: EvaluationRecord, *, ranked: bool) -> RowView:
         ranked=ranked,
         n=record.n,
         draws=scored.draws,
-        clean=clean_accuracy(record),
-        robust=None if mine.adversarial is None else tally_figure(mine.adversarial, record, "adversarial"),
-        any_fail_5=stats.any_fail(scored.right, scored.draws, 5) if scored.draws >= 5 else None,
-        always_wrong=stats.always_wrong(scored.right),
+        clean=verdicts(mine.clean, record, "clean"),
+        robust=None if mine.adversarial is None else verdicts(mine.adversarial, record, "adversarial"),
         drop=_maybe(record.drop),
         against=None if record.reference is None else record.reference.victim["name"],
         delta=_maybe(record.delta("reference")),
@@ -90,6 +124,18 @@ def row_view(record: EvaluationRecord, *, ranked: bool) -> RowView:
         passes=scored.mean_passes(mine.passes),
         seed=record.setting["seed"],
         digest=record.digest,
+        flags=flags,
+    )
+
+
+def verdicts(tally: Tally, record: EvaluationRecord, name: str) -> Verdicts:
+    """Those of a tally of `record`; `name` is that of its stream of resampling."""
+    return Verdicts(
+        single=tally_figure(tally, record, name),
+        any_fail={m: stats.any_fail(tally.right, tally.draws, m) for m in ASKED if m <= tally.draws},
+        always_wrong=stats.always_wrong(tally.right),
+        n=len(tally.right),
+        draws=tally.draws,
     )
 
 
@@ -120,15 +166,28 @@ def _maybe(delta: stats.Delta | None) -> Figure | None:
 
 
 def flat(view: RowView) -> dict[str, Any]:
-    """One level of columns: ``robust``, ``robust_low``, ``robust_high``, ... for data frames."""
+    """One level of columns for data frames.
+
+    ``robust``, ``robust_low``, ``robust_high``, ``robust_any_fail_5``, ``robust_always_wrong``, the same for ``clean``,
+    a number and its interval for every delta, the names of the flags in one text.
+    """
     columns: dict[str, Any] = {}
-    for name, value in asdict(view).items():
-        if isinstance(value, dict):
-            columns[name] = value["value"]
-            columns |= {f"{name}_{part}": value[part] for part in ("low", "high", "p") if value[part] is not None}
+    for field in fields(view):
+        name, value = field.name, getattr(view, field.name)
+        if isinstance(value, Verdicts):
+            columns |= _columns(name, value.single)
+            columns |= {f"{name}_any_fail_{m}": share for m, share in value.any_fail.items()}
+            columns[f"{name}_always_wrong"] = value.always_wrong
+        elif isinstance(value, Figure):
+            columns |= _columns(name, value)
         else:
-            columns[name] = value
+            columns[name] = " ".join(raised.flag for raised in value) if name == "flags" else value
     return columns
+
+
+def _columns(name: str, figure: Figure) -> dict[str, float]:
+    parts = {f"{name}_{part}": value for part, value in asdict(figure).items() if part != "value" and value is not None}
+    return {name: figure.value, **parts}
 
 
 @dataclass(frozen=True)
