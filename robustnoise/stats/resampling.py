@@ -17,9 +17,9 @@ def mean_interval(values: Floats, rng: np.random.Generator, confidence: float = 
     """BCa bootstrap interval (Efron 1987) in [0, 1] for a mean over images, such as a stochastic victim's accuracy.
 
     9,999 resamples of images; widened where few images differ (see `bootstrap`); percentile limits where the BCa levels
-    are undefined. If all values are equal the bootstrap has nothing to resample: the answer is then Wilson's interval for
-    n * value right of n, which is the usual one at 0 and 1 and conservative between, since no variable in [0, 1] varies
-    more than a binary one.
+    are undefined. If all values are equal the bootstrap has nothing to resample: the answer is then Wilson's interval
+    for n * value right of n, which is the usual one at 0 and 1 and conservative between, since no variable in [0, 1]
+    varies more than a binary one.
 
     Args:
         values: shape (n,), per-image accuracies in [0, 1].

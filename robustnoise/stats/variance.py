@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -57,8 +57,8 @@ def variance_split(repeats: Sequence[Repeat]) -> VarianceSplit:
     - seeds = var_j(m_j) - draws;
     - training = the same within repeats of one `attack`, and attack within repeats of one `training`, pooled over their
       degrees of freedom.
-    Variances are those with n - 1. An estimate below 0 is given as 0. What no two repeats tell apart is None: from seeds
-    that change training and attack together `seeds` alone can be told. Between J repeats it has J - 1 degrees of
+    Variances are those with n - 1. An estimate below 0 is given as 0. What no two repeats tell apart is None: from
+    seeds that change training and attack together `seeds` alone can be told. Between J repeats it has J - 1 degrees of
     freedom: read it with three or more.
 
     Args:
@@ -80,10 +80,9 @@ def variance_split(repeats: Sequence[Repeat]) -> VarianceSplit:
     draws = float(np.mean(told)) if len(told) == len(parts) else None
     means = [float(s.mean()) for s in shares]
 
-    def within(label: Callable[[Repeat], Hashable]) -> float | None:
-        groups = [
-            [m for r, m in zip(repeats, means, strict=True) if label(r) == name] for name in set(map(label, repeats))
-        ]
+    def within(labels: Sequence[Hashable]) -> float | None:
+        """The variance of the means of one label, less that of the draws."""
+        groups = [[m for m, own in zip(means, labels, strict=True) if own == name] for name in set(labels)]
         freedom = sum(len(g) - 1 for g in groups)
         if not freedom or draws is None:
             return None
@@ -93,9 +92,9 @@ def variance_split(repeats: Sequence[Repeat]) -> VarianceSplit:
     return VarianceSplit(
         images=_images(shares, draws),
         draws=draws,
-        attack=within(lambda r: r.training),
-        training=within(lambda r: r.attack),
-        seeds=within(lambda r: None),
+        attack=within([r.training for r in repeats]),
+        training=within([r.attack for r in repeats]),
+        seeds=within([None for _ in repeats]),
     )
 
 
