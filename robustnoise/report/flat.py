@@ -55,9 +55,12 @@ def columns(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
-    """A CSV table. Text that a spreadsheet would take for a formula gets an apostrophe before it; None is empty."""
+    """A CSV table: texts in quotes, numbers bare, None empty.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
     out = io.StringIO()
-    writer = csv.DictWriter(out, columns(lines), lineterminator="\n")
+    writer = csv.DictWriter(out, columns(lines), lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writeheader()
     for line in lines:
         writer.writerow({k: harmless(v) for k, v in line.items()})
