@@ -48,8 +48,7 @@ HOW_TO_READ_CLEAN = """\
 Nothing attacks here: all images are clean. Accuracies are per cent of all n images with 95 % intervals over images
 (Wilson for a deterministic victim, bootstrap otherwise); a stochastic victim's is the mean over its scoring draws.
 Deltas are paired differences in percentage points on the same images; but for declared contrasts they are unadjusted
-and exploratory. *Mean passes* are
-forward passes of the network that the average answer cost."""
+and exploratory. *Mean passes* are forward passes of the network that the average answer cost."""
 ANY_FAIL_CLEAN = "*any_fail_5* is the expected share of images that are right in each of five draws."
 HOW_TO_READ_MIDPOINT = """\
 *Midpoint*: the value at which accuracy has fallen half way from that at the first, quietest value of the sweep to
