@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,7 @@ from robustnoise.report.plots import picture_names, pictures, shows
 from robustnoise.report.published import PublishedView, published_views
 from robustnoise.report.queries import query_views
 from robustnoise.report.variance import VarianceView, variance_views
+from robustnoise.report.views import RowView
 from robustnoise.spec import digest_of
 from robustnoise.store import atomic_write
 
@@ -101,8 +102,11 @@ class Leaderboard:
         """Whether the row follows the board's protocol; a flag may block it all the same."""
         return self.board.ranks(record.setting, record.attack, record.victim.victim)
 
-    def _view(self, record: EvaluationRecord) -> views.RowView:
-        flags = raised(record)
+    def flags(self, rows: Sequence[EvaluationRecord]) -> dict[str, tuple[Raised, ...]]:
+        """The flags of `rows` by digest."""
+        return {record.digest: raised(record) for record in rows}
+
+    def _view(self, record: EvaluationRecord, flags: tuple[Raised, ...]) -> RowView:
         return views.row_view(record, ranked=self.ranked(record) and not _blocks(flags), flags=flags)
 
     def views(self) -> list[views.RowView]:
@@ -111,7 +115,9 @@ class Leaderboard:
         Raises:
             RowError: there is none.
         """
-        return [self._view(r) for r in self.rows_or_advice()]
+        rows = self.rows_or_advice()
+        flags = self.flags(rows)
+        return [self._view(r, flags[r.digest]) for r in rows]
 
     def rows_or_advice(self) -> list[EvaluationRecord]:
         """The rows, at least one.
@@ -138,8 +144,9 @@ class Leaderboard:
             RowError: there is none.
         """
         rows = self.rows_or_advice()
-        ranked = [r for r in rows if self.ranked(r)]
-        return flat_rows([self._view(r) for r in rows], views.summary(ranked, _blocked(ranked)))
+        flags = self.flags(rows)
+        summary = views.summary([r for r in rows if self.ranked(r)], _blocked(flags))
+        return flat_rows([self._view(r, flags[r.digest]) for r in rows], summary)
 
     def to_json(self) -> dict[str, Any]:
         """Rows as in `flat`, and the summary, contrasts and variances of the report, as plain values.
@@ -171,13 +178,13 @@ class Leaderboard:
             unranked: worst cases, curves and published figures take rows that don't follow the protocol too.
         """
         rows = self.rows() if rows is None else rows
-        board, ranked = self.board, [r for r in rows if unranked or self.ranked(r)]
+        board, flags = self.board, self.flags(rows)
+        ranked, blocked = [r for r in rows if unranked or self.ranked(r)], _blocked(flags)
         usual = sorted(ranked, key=self._unusual)
         # A point is shown on its curve; the tables are for the listed victims.
         listed = [r for r in rows if r.victim.victim["name"] not in board.points]
-        blocked = _blocked(ranked)
         return Contents(
-            rows=[self._view(r) for r in listed],
+            rows=[self._view(r, flags[r.digest]) for r in listed],
             summary=views.summary([r for r in ranked if r.victim.victim["name"] not in board.points], blocked),
             curves=[*(curve_view(curve, usual) for curve in board.curves), *query_views(usual)],
             published=published_views(board.published, usual),
@@ -287,9 +294,9 @@ class Leaderboard:
                 yield f"{path}: belongs to no curve of the board; remove it."
 
 
-def _blocked(records: Sequence[EvaluationRecord]) -> set[str]:
+def _blocked(flags: Mapping[str, Sequence[Raised]]) -> set[str]:
     """Digests of the rows that a flag keeps out of the ranking."""
-    return {r.digest for r in records if _blocks(raised(r))}
+    return {digest for digest, found in flags.items() if _blocks(found)}
 
 
 def _blocks(flags: Sequence[Raised]) -> bool:

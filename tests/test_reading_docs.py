@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from robustnoise.board.file import BoardFile
 from robustnoise.records import EvaluationRecord
@@ -32,20 +32,21 @@ def records() -> list[EvaluationRecord]:
     rng, found = generator(1), []
     for seed, digest in ((0, "w0"), (1, "w1")):
         for attack, scope in (("null", "control"), ("one", "shared"), ("asks", "per-victim"), (None, "clean")):
-            counts = [tally(rng.binomial(100, p, 60), 100, rng.binomial(100, p, 60)) for p in (0.9, 0.8, 0.95)]
+            counts = [tally(rng.binomial(100, p, 30), 100, rng.binomial(100, p, 30)) for p in (0.9, 0.8, 0.95)]
             reference = arm("net", counts[0], None if attack is None else counts[2])
             record = row("a", attack, counts[1], scope=scope, seed=seed, digest=digest, reference=reference)
             found.append(record)
     return found
 
 
+@cache
 def views() -> list[RowView]:
     return [row_view(r, ranked=True) for r in records()]
 
 
 def tables() -> list[Table]:
     rows = records()
-    other = [row("b", "one", tally(np.ones(60)))]
+    other = [row("b", "one", tally(np.ones(30)))]
     contrasts = [Contrast("a", "b", "one", ("one",))]
     return [
         summary_table(summary(rows)),
@@ -74,9 +75,10 @@ def test_every_explained_column_of_a_row_is_there() -> None:
     assert {c for c in named - found if not c.startswith("delta_undefended_")} == set()
 
 
-@pytest.mark.parametrize("table", tables(), ids=lambda t: t.heading)
-def test_every_column_of_a_table_is_explained(table: Table) -> None:
-    assert set(table.head) - EXPLAINED == set()
+def test_every_column_of_a_table_is_explained() -> None:
+    found = {table.heading: set(table.head) - EXPLAINED for table in tables()}
+    assert len(found) == 9
+    assert {heading: missing for heading, missing in found.items() if missing} == {}
 
 
 def test_columns_that_a_toy_leaves_out_are_explained_too() -> None:
