@@ -11,21 +11,30 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from robustnoise.errors import BrokenPlugin
+from robustnoise.errors import BadParameter, BrokenPlugin
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.recipes import Recipe
 from robustnoise.registry import describe, format_value, registry, stands_for
-from robustnoise.report import views as report_views
+from robustnoise.report.flat import csv_text
 from robustnoise.report.plots import require_matplotlib
 from robustnoise.report.terminal import print_board, stdout
 from robustnoise.spec import Plugin, allowed_values, describe_field, parameter_names
 
 
-def show_board(name: str, *, json: bool) -> None:
-    """The rows of a board as tables or JSON."""
+def show_board(name: str, *, json: bool, csv: bool) -> None:
+    """The rows of a board as tables, JSON or CSV.
+
+    Raises:
+        BadParameter: JSON and CSV at once.
+    """
     board = Leaderboard(name)
+    if json and csv:
+        raise BadParameter("--json and --csv: expected one of the two.")
+    if csv:
+        print(csv_text(board.flat()), end="")
+        return
     if json:
-        _print_json([report_views.flat(v) for v in board.views()])
+        _print_json(board.to_json())
         return
     print_board(stdout(), board.board.file.title or board.board.name, *board.contents(board.rows_or_advice()))
 

@@ -294,9 +294,33 @@ def test_an_empty_board_says_what_to_do(board: Path) -> None:
 
 def test_show_json_is_for_programs(finished: Path) -> None:
     done = robustnoise(finished / "cache", ["board", "show", "out", "--json"], finished)
-    rows = json.loads(done.stdout)
+    rows = json.loads(done.stdout)["rows"]
     assert len(rows) == 12
     assert {"victim", "attack", "robust", "robust_low", "delta"} <= set(rows[0])
+
+
+def test_every_victim_has_a_rank_in_the_order_of_its_worst_case(finished: Path) -> None:
+    frame = rn.Leaderboard(finished / "out").to_frame()
+    shared = frame[frame.attack == "shared"].sort_values("robust", ascending=False)
+    assert shared["rank"].is_monotonic_increasing
+    assert shared["rank"].min() == 1
+    assert frame[frame.scope == "control"]["rank"].isna().all()
+
+
+def test_a_declared_contrast_is_measured_and_reported(finished: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(finished / "out", tmp_path / "copy")
+    with (copy / "board.toml").open("a") as file:
+        file.write('[[contrasts]]\nvictim = "noisy"\nagainst = "plain"\non = "worst-shared"\n')
+        file.write('[[contrasts]]\nvictim = "noisy"\nagainst = "plain"\non = "clean"\nmargin = 0.1\n')
+    board = rn.Leaderboard(copy)
+    robust, clean = board.contents().contrasts
+    worst = {s.victim: s.shared.value for s in board.contents().summary if s.shared}
+    assert robust.delta is not None
+    assert robust.delta.estimate == pytest.approx(worst["noisy"] - worst["plain"])
+    assert clean.delta is not None
+    assert clean.delta.n == 150
+    assert "## Declared contrasts" in board.report()
+    assert board.to_json()["contrasts"][0]["finding"] == robust.finding
 
 
 def test_compare_ends_in_one_sentence(finished: Path) -> None:
