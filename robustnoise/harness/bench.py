@@ -231,12 +231,20 @@ class Bench:
             return result
 
         # More rows keep the blocks full while more and more images are done with.
-        return self._collect(attack, part, rows=CHUNK if queries else BLOCK), {"queries": spent}
+        stops = budget.stops if queries else ()
+        return self._collect(attack, part, rows=CHUNK if queries else BLOCK, stops=stops), {"queries": spent}
 
-    def _collect(self, attack: Attack, run: Callable[[int, Targets], AttackResult], *, rows: int) -> dict[str, bytes]:
+    def _collect(
+        self,
+        attack: Attack,
+        run: Callable[[int, Targets], AttackResult],
+        *,
+        rows: int,
+        stops: tuple[int, ...] = (),
+    ) -> dict[str, bytes]:
         split = self.experiment.dataset.evaluation
         meter = self.progress.start(f"attack {attack.name}", len(split))
-        return {"images": collect(attack.name, split, self._threat(), run, rows=rows, meter=meter)}
+        return {"images": collect(attack.name, split, self._threat(), run, rows=rows, meter=meter, stops=stops)}
 
     # ------------------------------------------------------------------------------------------------------- score
 
