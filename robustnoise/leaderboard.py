@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from robustnoise import examples as example_files
 from robustnoise.board import Board, find_board, load_board
 from robustnoise.errors import RowError
+from robustnoise.examples import Examples
 from robustnoise.flags import raised
 from robustnoise.records import EvaluationRecord
 from robustnoise.report import views
 from robustnoise.report.curves import CurveView, curve_view, flat_points
 from robustnoise.report.markdown import report
+from robustnoise.report.page import page_data
 from robustnoise.report.plots import picture_names, pictures, shows
 from robustnoise.report.published import PublishedView, published_views
 from robustnoise.report.queries import query_views
@@ -91,6 +94,21 @@ class Leaderboard:
         content = json.dumps(record.to_json(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
         atomic_write(path, (content + "\n").encode())
         return path
+
+    def add_examples(self, found: Iterable[Examples]) -> None:
+        """Write images that attacks won beside their rows."""
+        for examples in found:
+            atomic_write(self.path / "examples" / f"{examples.row}.npz", examples.to_bytes())
+
+    def examples(self, records: Sequence[EvaluationRecord]) -> dict[str, Examples]:
+        """Those that lie beside `records`, by the digest of the row.
+
+        Raises:
+            RowError: a file is damaged or doesn't belong to its row; the message names it.
+        """
+        paths = {record.digest: example_files.path_of(self.path, record) for record in records}
+        present = [record for record in records if paths[record.digest].exists()]
+        return {record.digest: example_files.of(paths[record.digest], record) for record in present}
 
     def ranked(self, record: EvaluationRecord) -> bool:
         """Whether the row follows the board's protocol."""
@@ -183,6 +201,23 @@ class Leaderboard:
         atomic_write(path, self._report(contents).encode())
         return path
 
+    def page_data(self) -> dict[str, Any]:
+        """What the board's page shows.
+
+        Raises:
+            RowError: no rows, or a damaged file; the message names it.
+        """
+        records = self.rows_or_advice()
+        return page_data(
+            name=self.board.name,
+            title=self.board.file.title or self.board.name,
+            about=self.board.file.about,
+            protocol=self.board.protocol(),
+            records=records,
+            examples=self.examples([r for r in records if self.board.shown(r.victim.victim["name"])]),
+            **self.contents(records)._asdict(),
+        )
+
     def _picture(self, name: str) -> Path:
         return self.path / "plots" / f"{name}.svg"
 
@@ -214,10 +249,22 @@ class Leaderboard:
                 problems.append(
                     f"{written}: doesn't follow from the rows; 'robustnoise board report {self.path}' rewrites it."
                 )
+        problems += self._verify_examples(found)
         problems += self._strays(found)
         if not any(self.rows_folder.glob("*.json")):
             problems.append(f"{self.path}: the board has no rows yet. 'robustnoise run {self.path}' makes them.")
         return problems
+
+    def _verify_examples(self, records: Sequence[EvaluationRecord]) -> Iterator[str]:
+        known = {example_files.path_of(self.path, record): record for record in records}
+        for path in sorted((self.path / "examples").glob("*")):
+            if path not in known:
+                yield f"{path}: belongs to no row of the board; remove it."
+                continue
+            try:
+                example_files.of(path, known[path])
+            except RowError as error:
+                yield str(error)
 
     def _strays(self, records: Sequence[EvaluationRecord]) -> Iterator[str]:
         """Rows that nothing on the board shows, and rows of which a curve could show one alone."""

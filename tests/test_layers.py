@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"compose", "registry"},
     {"blocks", "data", "models", "training", "oracle", "store"},
     {"api"},
-    {"stats", "tally", "records", "flags"},
+    {"stats", "tally", "records", "flags", "examples"},
     {"harness"},
     {"report"},
     {"evaluation", "board", "leaderboard"},
@@ -42,6 +42,7 @@ WITHIN = [
     ("records", "stats"),
     ("records", "tally"),
     ("flags", "records"),
+    ("examples", "records"),
     ("leaderboard", "board"),
 ]
 """Which module of a layer may import which of the same layer."""

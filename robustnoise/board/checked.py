@@ -107,6 +107,10 @@ class Board:
         """Names of the victims that are audited and shown with images."""
         return self.file.run.headline or tuple(v.name for v in self.listed)
 
+    def shown(self, victim: str) -> bool:
+        """Whether images that attacks won from a victim of that name are shown."""
+        return victim in self.headline
+
     @property
     def points(self) -> frozenset[str]:
         """Names of the victims that are points of curves alone."""

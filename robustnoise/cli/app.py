@@ -221,6 +221,28 @@ def board_report(board: Annotated[str, typer.Argument(help="A board's folder.")]
     print(Leaderboard(board).write_report())
 
 
+@board_app.command("page")
+def board_page(
+    board: Annotated[str, typer.Argument(help="A board's folder, a run's, or the name of a shipped board.")],
+    output: Annotated[Path, typer.Option(help="The HTML file.")],
+) -> None:
+    """Write one HTML file to open from disk: sortable rows, curves, details, comparisons."""
+    from robustnoise.cli.looking import write_page
+
+    write_page(board, output)
+
+
+@board_app.command("index")
+def board_index(
+    boards: Annotated[list[str], typer.Argument(help="Boards, or folders of boards.")],
+    output: Annotated[Path, typer.Option(help="The folder for index.html and the pages.")],
+) -> None:
+    """Write the pages of boards and an index over them."""
+    from robustnoise.cli.looking import write_index
+
+    write_index(boards, output)
+
+
 @board_app.command("publish")
 def board_publish(
     source: Annotated[Path, typer.Argument(help="The folder of a run.")],

@@ -118,7 +118,7 @@ class Bench:
                 base = self._base(self.weights(victim))
             _, inference = split_stages(victim.defense)
             seeds = self.seeds.child("defend", "inference")
-            with self._threads():
+            with self.threads():
                 ctx = Context(self.experiment.dataset.train, seeds, device=self.experiment.device, shared=self._shared)
                 classifier = inference.apply(base, ctx)
             if None in self.experiment.attacks_on(victim):  # under attack every question is another one
@@ -376,7 +376,8 @@ class Bench:
         return _Labelled(self.progress, label)
 
     @contextmanager
-    def _threads(self) -> Iterator[None]:
+    def threads(self) -> Iterator[None]:
+        """With as many threads as the experiment's identity says."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.experiment.threads)
         try:
@@ -392,7 +393,7 @@ class Bench:
             return cell
         if not self.compute:
             raise NotCached(stage)
-        with self._threads():
+        with self.threads():
             outputs, facts = run()
         cell = self.store.put(stage, inputs, outputs, facts)
         if partial:
