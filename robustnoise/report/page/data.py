@@ -18,14 +18,17 @@ from robustnoise.report.page.png import change, data_uri
 from robustnoise.report.published import PublishedView
 from robustnoise.report.tables import curve_note, mean_passes, midpoint_table, published_table
 from robustnoise.report.text import sentences
-from robustnoise.report.views import Figure, RowView, Summary, flat
+from robustnoise.report.views import CLEAN, Figure, RowView, Summary, flat
 from robustnoise.spec import canonical_json, digest_of
 from robustnoise.tally import Tally
 
 HELP = {
     "clean": "Expected accuracy on all n clean images, per cent, with its 95 % interval.",
     "robust": "Expected accuracy on all n images of the attack, per cent, over fresh draws that it has not seen.",
-    "delta": "Paired difference to the victim's reference on the same images, percentage points.",
+    "delta": (
+        "Paired difference to the victim's reference on the same images, percentage points. Bars around 0 are drawn on "
+        "a square-root scale, coloured where the interval leaves 0 out."
+    ),
     "delta_undefended": "Paired difference to the undefended net on the same images, percentage points.",
     "any_fail_5": "Accuracy against an attacker who asks five times and wins once.",
     "queries": "Rows that the victim's oracle answered for the attack.",
@@ -83,7 +86,7 @@ def page_data(
         "title": title,
         "about": [" ".join(part.split()) for part in about.strip().split("\n\n") if part.strip()],
         "facts": _facts(protocol, rows),
-        "summary": [_summary(s) for s in summary],
+        "summary": [_summary(s) for s in summary] or [_clean(r) for r in rows if r.scope == CLEAN and r.ranked],
         "sentences": sentences(rows),
         "contrasts": None,
         "columns": columns,
@@ -218,6 +221,12 @@ def _facts(protocol: Mapping[str, Any], rows: Sequence[RowView]) -> list[list[st
 def _summary(s: Summary) -> dict[str, Any]:
     figures = {k: _figure(getattr(s, k)) for k in ("clean", "null", "shared", "per_victim")}
     return {"victim": s.victim, "seed": s.seed, "n": s.n, "rank": getattr(s, "rank", None), **figures}
+
+
+def _clean(row: RowView) -> dict[str, Any]:
+    """A line of the answer where nothing attacks."""
+    figures = {"clean": _figure(row.clean.single), "null": None, "shared": None, "per_victim": None}
+    return {"victim": row.victim, "seed": row.seed, "n": row.n, "rank": None, **figures}
 
 
 def _figure(figure: Figure | None) -> list[float] | None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from robustnoise.report.page.html import INDEX, document
-from robustnoise.report.views import CLEAN
 
 SHOWN = 5
 """Victims of a board that the index names."""
@@ -31,8 +30,7 @@ def index_page(title: str, boards: Sequence[Listed]) -> str:
 
 def _board(board: Listed) -> dict[str, Any]:
     data = board.data
-    # A board without attacks has no summary: its victims' clean accuracies stand for it.
-    victims = data["summary"] or _clean(data)
+    victims = data["summary"]
     return {
         "address": board.address,
         "title": data["title"],
@@ -41,13 +39,3 @@ def _board(board: Listed) -> dict[str, Any]:
         "victims": victims[:SHOWN],
         "more": max(0, len(victims) - SHOWN),
     }
-
-
-def _clean(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    place = {name: i for i, name in enumerate(data["columns"])}
-    figure = [place[column] for column in ("clean", "clean_low", "clean_high")]
-    return [
-        {"victim": row["values"][place["victim"]], "clean": [row["values"][at] for at in figure]}
-        for row in data["rows"]
-        if row["values"][place["scope"]] == CLEAN
-    ]

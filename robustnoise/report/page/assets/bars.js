@@ -2,10 +2,10 @@
 
 const BAR = { width: 104, height: 8 };
 
-function bar(label, ...children) {
+/** Hidden from screen readers: the numbers stand beside it. */
+function bar(...children) {
   return svg("svg", { class: "bar", width: BAR.width, height: BAR.height, viewBox: `0 0 ${BAR.width} ${BAR.height}`,
-    preserveAspectRatio: "none", role: "img", "aria-label": label },
-    svg("title", {}, label), ...children);
+    preserveAspectRatio: "none", "aria-hidden": "true" }, ...children);
 }
 
 function block(className, x0, x1, y, height) {
@@ -16,16 +16,19 @@ function block(className, x0, x1, y, height) {
 /** An accuracy from 0 to 100 %: a line to the value, its interval, the value itself. */
 function accuracyBar(figure) {
   const [value, low, high] = figure.map((share) => share * BAR.width);
-  return bar(`${percent(figure[0])} % ${limits(figure, percent)}`,
+  return bar(
     block("track", 0, BAR.width, 3, 2), block("reach", 0, value, 3, 2), block("interval", low, high, 1, 6),
     block("mark", Math.min(value - 0.75, BAR.width - 1.5), value + 0.75, 0, 8));
 }
 
-/** A difference between -span and +span: zero in the middle, coloured only where the interval leaves it out. */
+/**
+ * A difference between -span and +span, zero in the middle, coloured only where the interval leaves zero out. The scale is
+ * that of square roots: a column holds differences of 90 points and of half a point.
+ */
 function deltaBar(figure, span) {
-  const place = (share) => (BAR.width / 2) * (1 + Math.max(-1, Math.min(1, share / span)));
+  const place = (share) => (BAR.width / 2) * (1 + Math.sign(share) * Math.min(1, Math.sqrt(Math.abs(share) / span)));
   const [value, low, high] = figure.map(place);
-  return bar(`${signed(figure[0])} points ${limits(figure, signed)}`,
+  return bar(
     block("track", 0, BAR.width, 3, 2), block(`interval ${direction(figure)}`, low, high, 1, 6),
     block(`mark ${direction(figure)}`, value - 0.75, value + 0.75, 0, 8), block("zero", BAR.width / 2 - 0.5, BAR.width / 2 + 0.5, 0, 8));
 }

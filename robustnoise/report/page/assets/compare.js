@@ -16,6 +16,7 @@ function comparison() {
   choice.first = el("select", { id: "compare-first", onchange: () => { fillSecond(); compareNow(); } }, grouped(rows));
   choice.second = el("select", { id: "compare-second", onchange: compareNow });
   choice.result = el("div", { id: "compare-result", "aria-live": "polite" });
+  choice.first.value = String(DATA.rows.indexOf(hardest(rows)));
   fillSecond();
   return section("compare", "Compare two rows",
     el("div", { class: "filters" },
@@ -23,6 +24,13 @@ function comparison() {
       el("label", { class: "control wide" }, el("span", {}, "minus"), choice.second)),
     choice.result,
     DATA.left_out > 0 && el("p", { class: "note" }, `${whole(DATA.left_out)} rows can't be compared here: their counts were left out to keep the page small.`));
+}
+
+/** The first victim of the answer under the attack that costs it most: what one asks about first. */
+function hardest(rows) {
+  const first = DATA.summary[0]?.victim ?? get(rows[0], "victim");
+  const its = rows.filter((row) => get(row, "victim") === first);
+  return (its.length ? its : rows).reduce((worst, row) => (get(row, scoredOf(row)) < get(worst, scoredOf(worst)) ? row : worst));
 }
 
 function grouped(rows) {
@@ -43,6 +51,7 @@ function fillSecond() {
 function compareWith(row) {
   dialog.close();
   choice.first.value = String(DATA.rows.indexOf(row));
+  choice.second.value = "";
   fillSecond();
   compareNow();
   document.getElementById("compare").scrollIntoView();
@@ -54,6 +63,7 @@ async function compareNow() {
   if (!a || !b) return choice.result.replaceChildren("No other row follows the same protocol.");
   const found = pairedDelta(...await Promise.all([countsOf(tallyOf(a)), countsOf(tallyOf(b))]));
   if (a !== DATA.rows[choice.first.value] || b !== DATA.rows[choice.second.value]) return; // chosen anew meanwhile
+  choice.result.dataset.pair = `${choice.first.value} ${choice.second.value}`;
   choice.result.dataset.figure = JSON.stringify(found.figure);
   choice.result.replaceChildren(...compared(a, b, found));
 }

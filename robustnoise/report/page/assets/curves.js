@@ -3,15 +3,18 @@
 function curves() {
   const measured = DATA.curves.filter((curve) => curve.lines.length);
   const absent = DATA.curves.filter((curve) => !curve.lines.length);
-  const persistent = DATA.rows.some((row) => get(row, "draws") > 1 && comparable(row));
-  if (!DATA.curves.length && !persistent) return null;
+  if (!DATA.curves.length && !hasPersistence()) return null;
   return section("curves", "Curves",
     el("div", { class: "charts" },
       measured.map((curve) => el("div", {}, chart({ ...curve, lines: curve.lines.map((line) => ({ ...line,
         points: line.points.map(([x, ...figure]) => ({ x, figure: figure.slice(0, 3), note: figure[3] })) })) }),
         curve.midpoints && textTable(curve.midpoints))),
-      persistent && persistenceChart()),
+      hasPersistence() && persistenceChart()),
     absent.map((curve) => el("p", { class: "note" }, `${curve.title}: ${curve.note}`)));
+}
+
+function hasPersistence() {
+  return DATA.rows.some((row) => get(row, "draws") > 1 && comparable(row));
 }
 
 /** How often an attacker may ask: 1, 2, 5, 10, ... and the number of draws. */

@@ -36,8 +36,14 @@ function option(value, text) {
 }
 
 function select(label, values, onchange) {
-  const control = el("select", { onchange }, option("", `any ${label}`), values.map((value) => option(value, value)));
+  const control = el("select", { onchange, "aria-label": label }, option("", `any ${label}`), values.map((value) => option(value, value)));
   return el("label", { class: "control" }, el("span", {}, label), control);
+}
+
+/* Safari has no requestIdleCallback. */
+function whenIdle(action) {
+  if (window.requestIdleCallback) requestIdleCallback(action, { timeout: 500 });
+  else setTimeout(action, 30);
 }
 
 function debounced(action, milliseconds) {

@@ -17,20 +17,25 @@ function flagFacts(name, text) {
   const kind = DATA.flags[name];
   return [
     el("p", {}, el("b", {}, name), kind?.blocks ? " – blocks: the row isn't ranked" : ""),
-    el("p", {}, text),
+    text && el("p", {}, text),
     kind && el("dl", {},
       el("dt", {}, "Raised if"), el("dd", {}, kind.raised_if), el("dt", {}, "Means"), el("dd", {}, kind.means),
       el("dt", {}, "What to do"), el("dd", {}, kind.do)),
-  ];
+  ].filter(Boolean);
 }
 
 function showTooltip(owner) {
   tooltipOwner = owner;
-  tooltip.replaceChildren(...flagFacts(owner.dataset.flag, owner.dataset.text).filter(Boolean));
+  tooltip.replaceChildren(...flagFacts(owner.dataset.flag, owner.dataset.text));
   // A modal dialog covers everything outside of it.
   (owner.closest("dialog") ?? document.body).append(tooltip);
   tooltip.hidden = false;
-  const [at, size] = [owner.getBoundingClientRect(), tooltip.getBoundingClientRect()];
+  placeTooltip();
+}
+
+function placeTooltip() {
+  if (!tooltipOwner) return;
+  const [at, size] = [tooltipOwner.getBoundingClientRect(), tooltip.getBoundingClientRect()];
   const left = Math.max(8, Math.min(at.left, innerWidth - size.width - 8));
   const below = at.bottom + 6 + size.height <= innerHeight;
   tooltip.style.left = `${left}px`;
@@ -51,7 +56,7 @@ function listenForBadges() {
   });
   document.addEventListener("focusin", (event) => (within(event) ? showTooltip(within(event)) : hideTooltip()));
   document.addEventListener("click", (event) => within(event) && showTooltip(within(event)));
-  document.addEventListener("scroll", hideTooltip, { capture: true, passive: true });
+  document.addEventListener("scroll", placeTooltip, { capture: true, passive: true });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || tooltip.hidden) return;
     hideTooltip();

@@ -8,7 +8,7 @@ function card(board) {
   const kept = board.facts.filter(([name]) => ["data", "images", "ball", "attacks", "rows"].includes(name));
   return el("article", { class: "board" },
     el("h2", {}, el("a", { href: board.address }, board.title)),
-    board.about.map((paragraph) => el("p", { class: "note" }, paragraph.length > 280 ? `${paragraph.slice(0, 280)} …` : paragraph)),
+    board.about.map((paragraph) => el("p", { class: "note clamped" }, paragraph)),
     el("dl", { class: "facts" }, kept.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
     board.victims.length > 0 && el("div", { class: "scroll" }, el("table", {},
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "victim"), measured.map((key) => el("th", { scope: "col" }, labels[key])))),

@@ -4,7 +4,7 @@ function page() {
   const only = DATA.only && DATA.rows.find((row) => get(row, "digest") === DATA.only);
   const parts = only
     ? [headline(), el("article", { class: "alone" }, detail(only))]
-    : [headline(), navigation(), answer(), rowsTable(), curves(), comparison(), published(), reading()];
+    : [headline(), navigation(), answer(), rowsTable(), curves(), published(), comparison(), reading()];
   document.getElementById("page").replaceChildren(...parts.filter(Boolean));
   document.body.append(tooltip);
   listenForBadges();
@@ -17,7 +17,7 @@ function page() {
 }
 
 function navigation() {
-  const places = { answer: DATA.summary.length, rows: true, curves: DATA.curves.length, compare: DATA.rows.filter(comparable).length > 1, reading: true };
+  const places = { answer: DATA.summary.length, rows: true, curves: DATA.curves.length || hasPersistence(), compare: DATA.rows.filter(comparable).length > 1, reading: true };
   const names = { answer: "Answer", rows: "Rows", curves: "Curves", compare: "Compare", reading: "How to read" };
   return el("nav", { "aria-label": "Sections" },
     Object.keys(places).filter((id) => places[id]).map((id) => el("a", { href: `#${id}` }, names[id])));

@@ -14,14 +14,15 @@ function answer() {
   const measured = ["shared", "per_victim", "null"].filter((key) => DATA.summary.some((victim) => victim[key]));
   const labels = { shared: "worst case, shared attacks", per_victim: "worst case, per-victim attacks", null: "null control" };
   const span = spanOf(DATA.summary.map((victim) => victim.null));
+  const wide = DATA.summary.some((victim) => victim.n >= 10000) ? 2 : 1;
   const several = new Set(DATA.summary.map((victim) => victim.seed)).size > 1;
   const ranks = DATA.summary.some((victim) => victim.rank !== null);
   const lines = DATA.summary.map((victim, i) => el("tr", { class: tied(i) ? "tied" : null },
     ranks && el("td", { class: "rank" }, victim.rank ?? ABSENT),
     el("th", { scope: "row" }, victim.victim, several ? el("small", {}, ` seed ${victim.seed}`) : null),
-    el("td", { "data-label": "clean" }, accuracyCell(victim.clean)),
+    el("td", { "data-label": "clean" }, accuracyCell(victim.clean, wide)),
     measured.map((key) => el("td", { "data-label": labels[key] },
-      key === "null" ? deltaCell(victim[key], span) : accuracyCell(victim[key])))));
+      key === "null" ? deltaCell(victim[key], span, wide) : accuracyCell(victim[key], wide)))));
   return section("answer", "The answer",
     DATA.summary.length > 0 && el("div", { class: "scroll" },
       el("table", { class: "answer" },
@@ -45,6 +46,6 @@ function reading() {
     el("details", {}, el("summary", {}, "Defenses and attacks"),
       el("dl", { class: "stacks" }, DATA.stacks.map(([name, text]) => [el("dt", {}, name), el("dd", {}, el("code", {}, text))]))),
     Object.keys(DATA.flags).length > 0 && el("details", {}, el("summary", {}, "Flags"),
-      Object.keys(DATA.flags).map((name) => el("div", { class: "flag" }, flagFacts(name, "").filter(Boolean)))),
+      Object.keys(DATA.flags).map((name) => el("div", { class: "flag" }, flagFacts(name, "")))),
     el("p", { class: "note" }, DATA.made));
 }

@@ -31,7 +31,8 @@ function cellValue(row, column) {
 function shownColumns() {
   return COLUMNS.filter((column) => {
     const values = new Set(DATA.rows.map((row) => cellValue(row, column)));
-    const telling = { n: values.size > 1, seed: values.size > 1, passes: !(values.size === 1 && values.has(1)) };
+    const differs = values.size > 1;
+    const telling = { n: differs, seed: differs, ranked: differs, passes: differs || !values.has(1) };
     return telling[column.key] ?? [...values].some((value) => value !== null);
   });
 }
@@ -48,14 +49,16 @@ function cell(row, column) {
   return value;
 }
 
+const AT_ONCE = 60; // rows that are drawn before the first paint
+const LATER = 220; // and in each idle moment after it
+
 function rowsTable() {
   const columns = shownColumns().map((column) => ({ ...column,
     span: column.difference ? spanOf(DATA.rows.map((row) => figureOf(row, column.key))) : 0 }));
-  const lines = DATA.rows.map((row, i) => line(row, i));
-  const body = el("tbody", {}, lines);
+  const lines = new Map();
+  const body = el("tbody");
   const state = { column: null, descending: false, visible: DATA.rows };
   const order = new Map(DATA.rows.map((row, i) => [row, i]));
-  const lineOf = new Map(DATA.rows.map((row, i) => [row, lines[i]]));
   const count = el("output", { id: "count", "aria-live": "polite" });
 
   const heads = columns.map((column) => el("th", { scope: "col", "data-key": column.key, "aria-sort": "none" },
@@ -84,8 +87,21 @@ function rowsTable() {
   function update() {
     const kept = DATA.rows.filter(filters.keep);
     state.visible = state.column ? kept.sort(compare) : kept;
-    body.replaceChildren(...state.visible.map((row) => lineOf.get(row)));
+    body.replaceChildren();
+    state.drawing = Symbol("the latest");
+    draw(state.visible, 0, AT_ONCE, state.drawing);
     count.textContent = `${whole(kept.length)} of ${whole(DATA.rows.length)} rows`;
+  }
+
+  function draw(rows, start, size, drawing) {
+    if (drawing !== state.drawing) return;
+    body.append(...rows.slice(start, start + size).map(lineOf));
+    if (start + size < rows.length) whenIdle(() => draw(rows, start + size, LATER, drawing));
+  }
+
+  function lineOf(row) {
+    if (!lines.has(row)) lines.set(row, line(row));
+    return lines.get(row);
   }
 
   body.addEventListener("click", (event) => {
@@ -96,16 +112,16 @@ function rowsTable() {
   update();
   return section("rows", "All rows", filters.controls,
     el("div", { class: "bar-line" }, count, exportButtons(() => state.visible)),
-    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of all rows" },
+    el("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Table of all rows" },
       el("table", { class: "rows" }, el("thead", {}, el("tr", {}, heads)), body)));
 
-  function line(row, index) {
+  function line(row) {
     const cells = columns.map((column) => {
       const kind = column.text ? "text" : column.key === "flags" ? "flags" : "number";
       const empty = cellValue(row, column) === null ? " empty" : "";
       return el("td", { class: kind + empty, "data-label": column.label, "data-key": column.key }, cell(row, column));
     });
-    return el("tr", { "data-index": index, class: get(row, "ranked") ? null : "unranked" }, cells);
+    return el("tr", { "data-index": order.get(row), class: get(row, "ranked") ? null : "unranked" }, cells);
   }
 }
 
