@@ -364,7 +364,7 @@ def test_five_hundred_rows_fit_and_are_drawn_at_once(visit: Visit, site: Path) -
     page.get_by_role("link", name="Images that the attack won").click()
     assert page.locator(".pictures img").count() > 0
     page.get_by_role("link", name="the whole board").click()
-    assert page.locator("#rows").count() == 1
+    playwright.expect(page.locator("#rows")).to_have_count(1)
 
 
 def test_the_index_leads_to_every_board(visit: Visit) -> None:

@@ -134,10 +134,17 @@ function steps(low, high, count) {
   return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, i) => (first + i) * step);
 }
 
+/** 1, 2, 5, 10, 20, ... from low to high. */
+function decades(low, high) {
+  const powers = Array.from({ length: Math.ceil(Math.log10(high / low)) + 2 }, (_, i) => 10 ** (Math.floor(Math.log10(low)) + i));
+  return powers.flatMap((power) => [power, 2 * power, 5 * power]).filter((value) => value >= low * 0.999 && value <= high * 1.001);
+}
+
 /** [place, text] where texts don't overlap: names, the measured values where they are few, else round numbers. */
 function xTicks(spec, lines, state, scale) {
   const measured = [...new Set(lines.flatMap((line) => line.points.map((point) => point.at)))].sort((a, b) => a - b);
-  const values = spec.categorical || state.log || measured.length <= 12 ? measured : steps(scale.x0, scale.x1, 7);
+  const round = state.log ? decades(scale.x0, scale.x1) : steps(scale.x0, scale.x1, 7);
+  const values = spec.categorical || measured.length <= 12 || round.length < 2 ? measured : round;
   let free = -Infinity;
   return values.map((value) => [scale.x(value), spec.categorical ? spec.categorical[value] : short(Number(value.toPrecision(4)))])
     .filter(([place, text]) => {

@@ -34,8 +34,8 @@ function detail(row) {
     row.flags.map(([name, text]) => el("details", { class: "flag" }, el("summary", {}, `${name}: ${text}`), flagFacts(name, text))),
     deltas(row),
     verdicts(row),
-    anyFailChart(row),
     pictures(row),
+    anyFailChart(row),
     facts("What was measured", [
       ["defense", code(get(row, "defense"))], ["attack", attacked ? code(get(row, "attack_text")) : "none: clean images"],
       ["scope", get(row, "scope")], ["compared with", get(row, "against")], ["seed", String(get(row, "seed"))],
