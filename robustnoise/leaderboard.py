@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,15 +11,19 @@ from robustnoise import examples as example_files
 from robustnoise.board import Board, find_board, load_board
 from robustnoise.errors import RowError
 from robustnoise.examples import Examples
-from robustnoise.flags import raised
+from robustnoise.flags import FLAGS, Raised, raised
 from robustnoise.records import EvaluationRecord
 from robustnoise.report import views
+from robustnoise.report.contrasts import ContrastView, contrast_views
 from robustnoise.report.curves import CurveView, curve_view, flat_points
+from robustnoise.report.flat import columns, flat_rows, plain
 from robustnoise.report.markdown import report
 from robustnoise.report.page import page_data
 from robustnoise.report.plots import picture_names, pictures, shows
 from robustnoise.report.published import PublishedView, published_views
 from robustnoise.report.queries import query_views
+from robustnoise.report.variance import VarianceView, variance_views
+from robustnoise.report.views import RowView
 from robustnoise.spec import digest_of
 from robustnoise.store import atomic_write
 
@@ -28,12 +32,14 @@ if TYPE_CHECKING:
 
 
 class Contents(NamedTuple):
-    """What a report shows: rows and worst cases of the listed victims, curves, published figures."""
+    """What a report shows: of the listed victims rows, worst cases, contrasts, variance; curves, published figures."""
 
     rows: list[views.RowView]
     summary: list[views.Summary]
     curves: list[CurveView]
     published: list[PublishedView]
+    contrasts: list[ContrastView]
+    variance: list[VarianceView]
 
 
 class Leaderboard:
@@ -111,8 +117,15 @@ class Leaderboard:
         return {record.digest: example_files.of(paths[record.digest], record) for record in present}
 
     def ranked(self, record: EvaluationRecord) -> bool:
-        """Whether the row follows the board's protocol."""
+        """Whether the row follows the board's protocol; a flag may block it all the same."""
         return self.board.ranks(record.setting, record.attack, record.victim.victim)
+
+    def flags(self, rows: Sequence[EvaluationRecord]) -> dict[str, tuple[Raised, ...]]:
+        """The flags of `rows` by digest."""
+        return {record.digest: raised(record) for record in rows}
+
+    def _view(self, record: EvaluationRecord, flags: tuple[Raised, ...]) -> RowView:
+        return views.row_view(record, ranked=self.ranked(record) and not _blocks(flags), flags=flags)
 
     def views(self) -> list[views.RowView]:
         """Every row with its statistics computed.
@@ -120,7 +133,9 @@ class Leaderboard:
         Raises:
             RowError: there is none.
         """
-        return [views.row_view(r, ranked=self.ranked(r), flags=raised(r)) for r in self.rows_or_advice()]
+        rows = self.rows_or_advice()
+        flags = self.flags(rows)
+        return [self._view(r, flags[r.digest]) for r in rows]
 
     def rows_or_advice(self) -> list[EvaluationRecord]:
         """The rows, at least one.
@@ -134,10 +149,34 @@ class Leaderboard:
         return rows
 
     def to_frame(self) -> pd.DataFrame:
-        """The rows as a data frame: one line a row, intervals in columns of their own."""
+        """The rows as a data frame: one line a row, intervals in columns of their own (docs/reading-a-row.md)."""
         import pandas as pd
 
-        return pd.DataFrame([views.flat(v) for v in self.views()])
+        lines = self.flat()
+        return pd.DataFrame(lines, columns=columns(lines))
+
+    def flat(self) -> list[dict[str, Any]]:
+        """The rows as plain values, one level of columns, each with the rank of its victim.
+
+        Raises:
+            RowError: there is none.
+        """
+        rows = self.rows_or_advice()
+        flags = self.flags(rows)
+        summary = views.summary([r for r in rows if self.ranked(r)], _blocked(flags))
+        return flat_rows([self._view(r, flags[r.digest]) for r in rows], summary)
+
+    def to_json(self) -> dict[str, Any]:
+        """Rows as in `flat`, and the summary, contrasts and variances of the report, as plain values.
+
+        Raises:
+            RowError: there is no row.
+        """
+        lines, contents = self.flat(), self.contents()
+        return {
+            "rows": lines,
+            **{name: [plain(v) for v in getattr(contents, name)] for name in ("summary", "contrasts", "variance")},
+        }
 
     def curves(self) -> list[CurveView]:
         """The board's curves, from the rows that follow its protocol."""
@@ -157,15 +196,18 @@ class Leaderboard:
             unranked: worst cases, curves and published figures take rows that don't follow the protocol too.
         """
         rows = self.rows() if rows is None else rows
-        board, ranked = self.board, [r for r in rows if unranked or self.ranked(r)]
+        board, flags = self.board, self.flags(rows)
+        ranked, blocked = [r for r in rows if unranked or self.ranked(r)], _blocked(flags)
         usual = sorted(ranked, key=self._unusual)
         # A point is shown on its curve; the tables are for the listed victims.
         listed = [r for r in rows if r.victim.victim["name"] not in board.points]
         return Contents(
-            rows=[views.row_view(r, ranked=self.ranked(r), flags=raised(r)) for r in listed],
-            summary=views.summary([r for r in ranked if r.victim.victim["name"] not in board.points]),
+            rows=[self._view(r, flags[r.digest]) for r in listed],
+            summary=views.summary([r for r in ranked if r.victim.victim["name"] not in board.points], blocked),
             curves=[*(curve_view(curve, usual) for curve in board.curves), *query_views(usual)],
             published=published_views(board.published, usual),
+            contrasts=contrast_views(board.contrasts, usual, board.file.run.seed, blocked),
+            variance=variance_views([r for r in usual if r.victim.victim["name"] not in board.points]),
         )
 
     def _unusual(self, record: EvaluationRecord) -> tuple[bool, bool]:
@@ -297,6 +339,15 @@ class Leaderboard:
         for path in sorted((self.path / "plots").glob("*")):
             if path not in wanted:
                 yield f"{path}: belongs to no curve of the board; remove it."
+
+
+def _blocked(flags: Mapping[str, Sequence[Raised]]) -> set[str]:
+    """Digests of the rows that a flag keeps out of the ranking."""
+    return {digest for digest, found in flags.items() if _blocks(found)}
+
+
+def _blocks(flags: Sequence[Raised]) -> bool:
+    return any(FLAGS[raised.flag].blocks for raised in flags)
 
 
 def _same_measurement(record: EvaluationRecord) -> str:

@@ -198,11 +198,12 @@ def data(data_dir: DataDir = None, json: Json = False) -> None:
 def board_show(
     board: Annotated[str, typer.Argument(help="A board's folder, a run's, or the name of a shipped board.")],
     json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the rows as CSV.")] = False,
 ) -> None:
-    """Print the rows of a board."""
+    """Print the rows of a board; docs/reading-a-row.md explains every column."""
     from robustnoise.cli.looking import show_board
 
-    show_board(board, json=json)
+    show_board(board, json=json, csv=csv)
 
 
 @board_app.command("verify")

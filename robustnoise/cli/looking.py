@@ -16,7 +16,7 @@ from robustnoise.errors import BadParameter, BrokenPlugin
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.recipes import Recipe
 from robustnoise.registry import describe, format_value, registry, stands_for
-from robustnoise.report import views as report_views
+from robustnoise.report.flat import csv_text
 from robustnoise.report.page import Listed, index_page, page_files
 from robustnoise.report.plots import require_matplotlib
 from robustnoise.report.terminal import print_board, stdout
@@ -24,11 +24,20 @@ from robustnoise.spec import Plugin, allowed_values, describe_field, parameter_n
 from robustnoise.store import atomic_write
 
 
-def show_board(name: str, *, json: bool) -> None:
-    """The rows of a board as tables or JSON."""
+def show_board(name: str, *, json: bool, csv: bool) -> None:
+    """The rows of a board as tables, JSON or CSV.
+
+    Raises:
+        BadParameter: JSON and CSV at once.
+    """
     board = Leaderboard(name)
+    if json and csv:
+        raise BadParameter("--json and --csv: expected one of the two.")
+    if csv:
+        print(csv_text(board.flat()), end="")
+        return
     if json:
-        _print_json([report_views.flat(v) for v in board.views()])
+        _print_json(board.to_json())
         return
     print_board(stdout(), board.board.file.title or board.board.name, *board.contents(board.rows_or_advice()))
 

@@ -20,7 +20,7 @@ def percent(figure: Figure | None, n: int = 0) -> str:
     if figure is None:
         return "-"
     digits = 2 if n >= FINE else 1
-    value, low, high = (f"{100 * v:.{digits}f}" for v in (figure.value, figure.low, figure.high))
+    value, low, high = (f"{round(100 * v, digits) + 0.0:.{digits}f}" for v in (figure.value, figure.low, figure.high))
     return f"{value} [{low}, {high}]"
 
 

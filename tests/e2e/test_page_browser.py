@@ -18,6 +18,7 @@ import pytest
 from robustnoise import stats
 from robustnoise.records import EvaluationRecord
 from robustnoise.report.page import MAX_BYTES, Listed, index_page, page_files
+from robustnoise.report.views import summary
 from tests import page_boards as boards
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright for Python is not installed")
@@ -109,6 +110,22 @@ def test_a_columns_button_sorts_and_a_third_press_undoes_it(visit: Visit) -> Non
     page.locator("th[data-key=delta] button").click()
     deltas = column(page, "delta")
     assert deltas[-4:] == ["\u2013"] * 4  # what has no delta comes last
+
+
+def test_the_answer_shows_ranks_ties_and_contrasts(visit: Visit, found: list[EvaluationRecord]) -> None:
+    page = visit.open()
+    wanted = [(s.victim, s.rank_shared.text if s.rank_shared else "") for s in summary(found)]
+    rows = page.locator("table.answer tbody tr")
+    told = [row.locator("td.rank").first.inner_text() for row in rows.all()]
+    assert list(zip(page.locator("table.answer th[scope=row]").all_inner_texts(), told, strict=True)) == wanted
+    shared = [i for i in range(1, len(told)) if told[i].endswith("=") and told[i] == told[i - 1]]
+    assert page.locator("table.answer td.rank:nth-of-type(2).tied").count() == len(shared) > 0
+    contrasts = page.locator("#contrasts tbody tr").all_inner_texts()
+    first = stats.paired_delta(
+        found[14].victim.scored.right, 20, found[2].victim.scored.right, 1, np.random.default_rng(0)
+    )
+    assert f"{100 * first.estimate:+.1f}".replace("-", "\u2212") in contrasts[0]
+    assert "not measured: gone has no row yet" in contrasts[1]
 
 
 def test_text_and_choices_filter(visit: Visit) -> None:

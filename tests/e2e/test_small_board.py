@@ -294,9 +294,29 @@ def test_an_empty_board_says_what_to_do(board: Path) -> None:
 
 def test_show_json_is_for_programs(finished: Path) -> None:
     done = robustnoise(finished / "cache", ["board", "show", "out", "--json"], finished)
-    rows = json.loads(done.stdout)
+    rows = json.loads(done.stdout)["rows"]
     assert len(rows) == 12
     assert {"victim", "attack", "robust", "robust_low", "delta"} <= set(rows[0])
+
+
+def test_ranks_tell_the_trained_net_from_the_plain_one_and_not_from_its_noisy_self(finished: Path) -> None:
+    frame = rn.Leaderboard(finished / "out").to_frame()
+    ranks = frame[frame.attack == "shared"].set_index("victim")["rank"]
+    assert ranks["plain"] > ranks["noisy"]
+
+
+def test_a_declared_contrast_is_measured_and_reported(finished: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(finished / "out", tmp_path / "copy")
+    with (copy / "board.toml").open("a") as file:
+        file.write('[[contrasts]]\nvictim = "noisy"\nagainst = "plain"\non = "worst-shared"\n')
+        file.write('[[contrasts]]\nvictim = "noisy"\nagainst = "plain"\non = "clean"\nmargin = 0.1\n')
+    board = rn.Leaderboard(copy)
+    robust, clean = board.contents().contrasts
+    assert robust.finding == "a gain"
+    assert clean.delta is not None
+    assert clean.delta.n == 150
+    assert "## Declared contrasts" in board.report()
+    assert board.to_json()["contrasts"][0]["finding"] == "a gain"
 
 
 def test_compare_ends_in_one_sentence(finished: Path) -> None:

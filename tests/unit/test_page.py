@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import zlib
 from importlib.resources import files
 from pathlib import Path
@@ -119,13 +120,16 @@ def test_documents_need_no_board() -> None:
 
 
 def test_the_commands_write_pages_and_an_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_page("quickstart", tmp_path / "new" / "quick.html")
-    assert "quick.html" in capsys.readouterr().out
-    root = Path(__file__).parents[2] / "leaderboards"
-    write_index([str(root)], tmp_path / "all")
+    source = Path(__file__).parents[2] / "leaderboards"
+    for name in ("analog-cifar10", "analog-strokes"):
+        shutil.copytree(source / name, tmp_path / "boards" / name)
+    one = str(source / "analog-cifar10")
+    write_page(one, tmp_path / "new" / "one.html")
+    assert f"{tmp_path / 'new' / 'one.html'}, 0." in capsys.readouterr().out
+    write_index([str(tmp_path / "boards")], tmp_path / "all")
     pages = {p.name for p in (tmp_path / "all").glob("*.html")}
-    assert pages == {"index.html", *(f"{p.parent.name}.html" for p in root.glob("*/board.toml"))}
+    assert pages == {"index.html", "analog-cifar10.html", "analog-strokes.html"}
     with pytest.raises(BadParameter, match=r"ends in \.html"):
-        write_page("quickstart", tmp_path / "quick.txt")
+        write_page(one, tmp_path / "one.txt")
     with pytest.raises(BadParameter, match="two boards would be called"):
-        write_index(["quickstart", str(root / "quickstart")], tmp_path)
+        write_index([one, one], tmp_path)

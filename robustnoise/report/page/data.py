@@ -12,13 +12,18 @@ import numpy as np
 from robustnoise.examples import Examples
 from robustnoise.flags import FLAGS
 from robustnoise.records import EvaluationRecord
+from robustnoise.report.contrasts import ContrastView
 from robustnoise.report.curves import CurveView, PointView
+from robustnoise.report.flat import columns, flat_rows
 from robustnoise.report.markdown import reading
 from robustnoise.report.page.png import change, data_uri
 from robustnoise.report.published import PublishedView
-from robustnoise.report.tables import curve_note, mean_passes, midpoint_table, published_table
+from robustnoise.report.ranking import Rank
+from robustnoise.report.statistics import variance_table
+from robustnoise.report.tables import curve_note, mean_passes, midpoint_table, number, published_table
 from robustnoise.report.text import sentences
-from robustnoise.report.views import CLEAN, Figure, RowView, Summary, flat
+from robustnoise.report.variance import VarianceView
+from robustnoise.report.views import CLEAN, Figure, RowView, Summary
 from robustnoise.spec import canonical_json, digest_of
 from robustnoise.tally import Tally
 
@@ -40,7 +45,12 @@ HELP = {
     "shared": "Image by image the worst of the attacks that never ask the victim.",
     "per_victim": "Image by image the worst of the attacks whose substitute asked the victim.",
     "null": "What the draws alone change: the images are handed in as they are.",
-    "rank": "Victims of one rank are not told apart by their paired differences.",
+    "rank": (
+        "1= is a shared rank: its victims are not told apart by their paired differences from the best of them, with a "
+        "chance of at most 5 % to part equal ones anywhere. Each threat model has ranks of its own."
+    ),
+    "success": "Attack success over the images that are right at first, per cent.",
+    "holm": "p values of Holm over all declared contrasts; intervals unadjusted.",
     "images": (
         "The first images, in the order of evaluation, that were right in every clean draw and wrong in every draw "
         "under attack. The change is scaled so that its largest pixel is black or white; mid-grey is no change. The "
@@ -61,6 +71,8 @@ def page_data(
     summary: Sequence[Summary],
     curves: Sequence[CurveView] = (),
     published: Sequence[PublishedView] = (),
+    contrasts: Sequence[ContrastView] = (),
+    variance: Sequence[VarianceView] = (),
     records: Sequence[EvaluationRecord] = (),
     examples: Mapping[str, Examples] | None = None,
 ) -> dict[str, Any]:
@@ -75,11 +87,14 @@ def page_data(
         summary: worst cases by victim.
         curves: each with its lines and intervals.
         published: figures of others.
+        contrasts: the declared comparisons.
+        variance: of rows of several seeds.
         records: those of `rows`, found by digest: counts to compare with, specs and provenance.
         examples: images that attacks won, by the digest of their row.
     """
-    flats = [flat(row) for row in rows]
-    columns = list(dict.fromkeys(column for line in flats for column in line))
+    lines = flat_rows(rows, summary)
+    names = columns(lines)
+    told = reading(protocol, rows, curves, contrasts, variance)
     parts = _Parts({r.digest: r for r in records}, examples or {})
     return {
         "name": name,
@@ -88,11 +103,12 @@ def page_data(
         "facts": _facts(protocol, rows),
         "summary": [_summary(s) for s in summary] or [_clean(r) for r in rows if r.scope == CLEAN and r.ranked],
         "sentences": sentences(rows),
-        "contrasts": None,
-        "columns": columns,
+        "contrasts": [_contrast(view) for view in contrasts],
+        "variance": variance_table(variance)._asdict() if variance else None,
+        "columns": names,
         "rows": [
-            {"values": [_plain(line.get(c)) for c in columns], **parts.of(row)}
-            for row, line in zip(rows, flats, strict=True)
+            {"values": [_plain(line.get(c)) for c in names], **parts.of(row)}
+            for row, line in zip(rows, lines, strict=True)
         ],
         "pool": parts.pool.items,
         "counts": parts.counts.items,
@@ -102,7 +118,7 @@ def page_data(
         "flags": {
             k: v._asdict() for k, v in FLAGS.items() if any(k == raised.flag for r in rows for raised in r.flags)
         },
-        "legend": [" ".join(paragraph.replace("*", "").split()) for paragraph in reading(protocol, rows, curves)],
+        "legend": [" ".join(paragraph.replace("*", "").split()) for paragraph in told],
         "stacks": list(_stacks(rows).items()),
         "help": HELP,
         "made": "Made from the rows by robustnoise board page. Every number follows from the counts in the row files.",
@@ -220,13 +236,39 @@ def _facts(protocol: Mapping[str, Any], rows: Sequence[RowView]) -> list[list[st
 
 def _summary(s: Summary) -> dict[str, Any]:
     figures = {k: _figure(getattr(s, k)) for k in ("clean", "null", "shared", "per_victim")}
-    return {"victim": s.victim, "seed": s.seed, "n": s.n, "rank": getattr(s, "rank", None), **figures}
+    return {
+        "victim": s.victim,
+        "seed": s.seed,
+        "n": s.n,
+        "ranks": {"shared": _rank(s.rank_shared), "per_victim": _rank(s.rank_per_victim)},
+        **figures,
+    }
 
 
 def _clean(row: RowView) -> dict[str, Any]:
     """A line of the answer where nothing attacks."""
     figures = {"clean": _figure(row.clean.single), "null": None, "shared": None, "per_victim": None}
-    return {"victim": row.victim, "seed": row.seed, "n": row.n, "rank": None, **figures}
+    return {"victim": row.victim, "seed": row.seed, "n": row.n, "ranks": {}, **figures}
+
+
+def _rank(rank: Rank | None) -> str | None:
+    return None if rank is None else rank.text
+
+
+def _contrast(view: ContrastView) -> dict[str, Any]:
+    contrast, delta, resolution = view.contrast, view.delta, view.resolution
+    margin = contrast.margin
+    return {
+        "victim": contrast.victim,
+        "against": contrast.against,
+        "on": contrast.on,
+        "asked": "difference" if margin is None else f"not worse by {number(100 * margin)} points",
+        "delta": None if delta is None else _figure(Figure(delta.estimate, delta.low, delta.high)),
+        "n": None if delta is None else delta.n,
+        "p_holm": view.p_holm,
+        "smallest": None if resolution is None else resolution.smallest,
+        "finding": view.finding,
+    }
 
 
 def _figure(figure: Figure | None) -> list[float] | None:

@@ -40,6 +40,7 @@ function detail(row) {
       ["defense", code(get(row, "defense"))], ["attack", attacked ? code(get(row, "attack_text")) : "none: clean images"],
       ["scope", get(row, "scope")], ["compared with", get(row, "against")], ["seed", String(get(row, "seed"))],
       ["images", whole(get(row, "n"))], ["scoring draws", String(get(row, "draws"))],
+      ...more(row),
       ["forward passes an answer", short(get(row, "passes"))], ["queries", whole(get(row, "queries"))],
       ["agreement of the substitute", get(row, "agreement") === null ? null : `${percent(get(row, "agreement"))} %`],
       ["claimed by the attack", get(row, "claimed") === null ? null : `${whole(get(row, "claimed"))} images, ${percent(get(row, "claimed_wrong"))} % of answers to them wrong`],
@@ -64,6 +65,16 @@ function facts(heading, pairs) {
 
 function tree(heading, value) {
   return el("details", {}, el("summary", {}, heading), el("pre", {}, JSON.stringify(value, null, 1)));
+}
+
+/** Success over initially right images, and what these images resolve. */
+function more(row) {
+  const [success, discordant, smallest] = ["success", "discordant", "smallest"].map((column) => get(row, column));
+  return [
+    ["attack success", success === null ? null : `${percent(success)} % ${limits(figureOf(row, "success"), percent)} of ${short(Number(get(row, "initially").toFixed(1)))} images that are right at first`],
+    ["discordant pairs with the reference", discordant === null ? null : short(Number(discordant.toFixed(1)))],
+    ["smallest delta that these images resolve", smallest === null ? null : `${percent(smallest, 2)} points`],
+  ];
 }
 
 const DELTAS = {

@@ -4,7 +4,7 @@ function page() {
   const only = DATA.only && DATA.rows.find((row) => get(row, "digest") === DATA.only);
   const parts = only
     ? [headline(), el("article", { class: "alone" }, detail(only))]
-    : [headline(), navigation(), answer(), rowsTable(), curves(), published(), comparison(), reading()];
+    : [headline(), navigation(), answer(), rowsTable(), curves(), published(), comparison(), variance(), reading()];
   document.getElementById("page").replaceChildren(...parts.filter(Boolean));
   document.body.append(tooltip);
   listenForBadges();
@@ -25,6 +25,10 @@ function navigation() {
 
 function published() {
   return DATA.published && section("published", "Published beside ours", textTable(DATA.published));
+}
+
+function variance() {
+  return DATA.variance && section("variance", DATA.variance.heading, textTable(DATA.variance));
 }
 
 /** A slash goes to the filter. */
