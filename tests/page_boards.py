@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from robustnoise.examples import Examples, lost
-from robustnoise.flags import Raised, raised
+from robustnoise.flags import Raised
 from robustnoise.records import Arm, EvaluationRecord
 from robustnoise.report.contrasts import Contrast, contrast_views
 from robustnoise.report.curves import Curve, CurveView, Line, LineView, Point, PointView
@@ -87,9 +87,10 @@ def curve(name: str, values: list[Any], *, log: bool = False) -> CurveView:
 
 
 def views(found: list[EvaluationRecord]) -> list[RowView]:
-    """The last row is unranked, and its flag has a hostile sentence."""
-    flags = [raised(r) for r in found]
-    flags[-1] = (Raised("RANDOMISED", f"{HOSTILE} {BREAKOUT}"),)
+    """Random victims have a flag; the last row is unranked, and its flag has a hostile sentence."""
+    texts = [f"scored in {r.victim.scored.draws} fresh draws." if r.victim.stochastic else "" for r in found]
+    texts[-1] = f"{HOSTILE} {BREAKOUT}"
+    flags = [(Raised("RANDOMISED", text),) if text else () for text in texts]
     return [row_view(r, ranked=r is not found[-1], flags=f) for r, f in zip(found, flags, strict=True)]
 
 

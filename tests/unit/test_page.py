@@ -71,6 +71,31 @@ def test_every_asset_is_used() -> None:
     assert names == {"page.css", *(f"{name}.js" for name in (*PAGE, *INDEX))}
 
 
+def _luminance(colour: str) -> float:
+    """Relative luminance of WCAG 2, of ``#rrggbb``."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_texts_and_lines_stand_out_in_light_and_in_dark(theme: int) -> None:
+    style = ASSETS.joinpath("page.css").read_text(encoding="utf-8")
+    pairs = re.findall(r"--([a-z]+): light-dark\((#\w{6}), (#\w{6})\)", style)
+    hues = [_luminance(pair[theme + 1]) for pair in pairs if pair[0] == "hue"]
+    tokens = {name: _luminance(both[theme]) for name, *both in pairs if name != "hue"}
+    assert len(hues) == 7
+
+    def contrast(a: float, b: float) -> float:
+        return (max(a, b) + 0.05) / (min(a, b) + 0.05)
+
+    for ground in ("page", "panel", "shade"):
+        for text in ("ink", "muted", "accent", "loss"):
+            assert contrast(tokens[text], tokens[ground]) >= 4.5, (text, ground)
+        assert contrast(tokens["gain"], tokens[ground]) >= 3
+    assert min(contrast(hue, tokens["page"]) for hue in hues) >= 3
+
+
 @pytest.mark.parametrize(("draws", "width"), [(1, 0), (20, 1), (300, 2)])
 def test_packed_counts_hold_every_image(draws: int, width: int) -> None:
     right = np.random.default_rng(0).integers(0, draws + 1, 77).astype(np.uint16)
