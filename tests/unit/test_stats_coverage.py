@@ -1,6 +1,6 @@
 """By simulation: the intervals cover as they claim, tests reject as seldom as they claim, equal victims share a rank.
 
-The quick version watches for gross errors. The full one makes 1,000 boards a setting (about four minutes):
+The quick version watches for gross errors. The full one makes 1,000 boards a setting (some ten minutes):
 
     pytest tests/unit/test_stats_coverage.py -m slow -s
 """
