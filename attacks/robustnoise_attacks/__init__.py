@@ -26,6 +26,7 @@ PLUGINS = {
     "transfer": "robustnoise_attacks.transfer:TransferAttack",
 }
 RECIPES = "recipes/crafters.toml"
+LADDER = "recipes/ladder.toml"
 
 
 def __getattr__(name: str) -> object:

@@ -37,7 +37,8 @@ def verify_board(name: str) -> int:
     for problem in problems:
         print(problem)
     if not problems:
-        print(f"{len(board.rows())} rows verified.")
+        audits = len(board.audits())
+        print(f"{len(board.rows())} rows{f' and {audits} audits' if audits else ''} verified.")
     return 1 if problems else 0
 
 
@@ -50,9 +51,13 @@ def publish(source: Path, name: str) -> None:
     ranked = [r for r in rows if target.ranked(r)]
     for record in ranked:
         target.add(record)
+    audits = [a for a in Leaderboard(source).audits() if target.board.audits(a.setting, a.victim)]
+    for audit in audits:
+        target.add_audit(audit)
     target.write_report()
     others = "" if len(ranked) == len(rows) else "; the others don't follow its protocol"
-    print(f"{len(ranked)} of {len(rows)} rows published to {target.path}{others}.")
+    too = f" and {len(audits)} audits" if audits else ""
+    print(f"{len(ranked)} of {len(rows)} rows{too} published to {target.path}{others}.")
 
 
 def show_data(data_dir: Path | None, *, json: bool) -> None:

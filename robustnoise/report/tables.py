@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from robustnoise.flags import blocks
 from robustnoise.report.curves import CurveView, Midpoint, Value
 from robustnoise.report.published import PublishedView
 from robustnoise.report.text import delta, percent, points, share
@@ -75,6 +76,13 @@ def row_tables(rows: Sequence[RowView]) -> Iterator[Table]:
         yield _table(heading, head, lines)
 
 
+def _ranked(r: RowView) -> str:
+    """Whether, and which flag is against it."""
+    if r.ranked:
+        return "yes"
+    return ": ".join(["no", *[flag.flag for flag in r.flags if blocks([flag])][:1]])
+
+
 def _clean_line(r: RowView) -> tuple[str, ...]:
     return (
         r.victim,
@@ -85,7 +93,7 @@ def _clean_line(r: RowView) -> tuple[str, ...]:
         r.against or "-",
         delta(r.delta_undefended, r.n),
         share(r.scored.any_fail.get(5) if r.draws > 1 else None),
-        "yes" if r.ranked else "no",
+        _ranked(r),
     )
 
 
@@ -102,7 +110,7 @@ def _attack_line(r: RowView) -> tuple[str, ...]:
         str(r.queries or "-"),
         share(r.agreement),
         "-" if r.claimed is None else f"{r.claimed}: {share(r.claimed_wrong)}",
-        "yes" if r.ranked else "no",
+        _ranked(r),
     )
 
 
