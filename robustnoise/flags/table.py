@@ -74,7 +74,7 @@ FLAGS: dict[str, Flag] = {
     ),
     "NULL_CONTROL_DROPS": Flag(
         "both",
-        raised_if=f"accuracy on unchanged images, asked again in other draws, differs from that on clean images {_TEST}",
+        raised_if=f"accuracy on unchanged images, asked again in other draws, is not that on clean images {_TEST}",
         means="What is lost is lost without any attack: the answers drift, or draws of noise are not independent.",
         do="Find out what changes between two times of asking. Until then no delta on this victim means anything.",
         blocks=True,
