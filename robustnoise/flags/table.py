@@ -91,7 +91,7 @@ FLAGS: dict[str, Flag] = {
     "CONTROL_AS_STRONG": Flag(
         "both",
         raised_if=f"an attack leaves no lower accuracy than random noise of the same radius {_TEST}; not where noise "
-        "leaves no more than a constant answer would. Audit: the white-box attacks together, without gradients "
+        "leaves no more than a constant answer would (audit) or nothing (rows). Audit: the white-box attacks together, without gradients "
         "the black-box ones",
         means="The attack does nothing that noise doesn't do: it is broken, or the victim doesn't look at the image.",
         do="Repair the attack, or use a stronger one. A row with it says nothing about robustness.",
@@ -107,7 +107,7 @@ FLAGS: dict[str, Flag] = {
     "EOT_NOT_CONVERGED": Flag(
         "audit",
         raised_if="averaging gradients over twice the draws of noise, the first white-box attack leaves another "
-        f"accuracy, different {_BY}",
+        f"accuracy, apart {_BY}",
         means="The attack doesn't see through the noise yet: its number is too high, and more draws lower it.",
         do="Double the draws (eot) until nothing changes.",
         blocks=True,
@@ -130,7 +130,7 @@ FLAGS: dict[str, Flag] = {
     ),
     "BLACKBOX_BEATS_WHITEBOX": Flag(
         "both",
-        raised_if=f"black-box attacks leave less than the white-box attacks of the same radius do, less {_BY}",
+        raised_if=f"black-box attacks leave less than white-box attacks of the same radius do, {_BY}",
         means="Who sees everything must do at least as well. Gradients are masked.",
         do="Believe the black-box number; find what breaks the gradients.",
         blocks=True,
@@ -154,7 +154,7 @@ FLAGS: dict[str, Flag] = {
     ),
     "ATTACK_ORDER": Flag(
         "rows",
-        raised_if=f"an attack that never asks the victim leaves less than this one, which does, less {_BY}",
+        raised_if=f"an attack that never asks the victim leaves less than this one, which does, {_BY}",
         means="Asking should pay. The query attack is weak, or short of queries; worst cases over attacks hold all the "
         "same.",
         do="Raise the budget, or use a better attack through queries.",
