@@ -181,7 +181,7 @@ def _noise_off(audit: AuditRecord) -> Found:
         against = f"the baseline {accuracy(baseline[0].tally)} %"
     else:
         level = chance(audit.setting)
-        below = interval(quiet.right, quiet.draws, audit.rng("quiet")).low <= level
+        below = interval(quiet.right, quiet.draws, audit.rng("quiet")).high < level
         against = f"a constant answer {percent(level)} % (no baseline was given)"
     left = percent(float(audit.worst(black).mean()) / _draws(black))
     text = f"noise off, {off[0].label} leaves {accuracy(quiet)} %, of {against}; "

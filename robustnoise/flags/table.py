@@ -91,8 +91,8 @@ FLAGS: dict[str, Flag] = {
     "CONTROL_AS_STRONG": Flag(
         "both",
         raised_if=f"an attack leaves no lower accuracy than random noise of the same radius {_TEST}; not where noise "
-        "leaves no more than a constant answer would (audit) or nothing (rows). Audit: the white-box attacks together, without gradients "
-        "the black-box ones",
+        "leaves no more than a constant answer would (audit) or nothing (rows). Audit: the white-box attacks "
+        "together, without gradients the black-box ones",
         means="The attack does nothing that noise doesn't do: it is broken, or the victim doesn't look at the image.",
         do="Repair the attack, or use a stronger one. A row with it says nothing about robustness.",
         blocks=True,
@@ -139,7 +139,7 @@ FLAGS: dict[str, Flag] = {
         "audit",
         raised_if="with its noise switched off the same net, under the first white-box attack, keeps less than the "
         f"baseline does {_TEST}; while black-box attacks leave more of the noisy victim {_BY}. Without a baseline: "
-        f"keeps no more than a constant answer would, 1 in the number of classes (interval at alpha {ALPHA})",
+        f"surely keeps less than a constant answer would, 1 in the number of classes (interval at alpha {ALPHA})",
         means="The net itself has no robustness beyond the baseline's: what is gained is randomness, which hides the "
         "way to adversarial images and removes none.",
         do="Train the net adversarially, and report the noise's gain beside that net's own robustness.",

@@ -135,7 +135,7 @@ class _Audit:
             return
         closed = self._hindrance(first)
         if closed is None:
-            yield _Step("steps", first, self._text(first, steps=2 * STEPS), eps, self.victim)
+            yield _Step("steps", first, self._text(first, longer=2), eps, self.victim)
             if self.classifier.stochastic:
                 yield _Step("draws", first, self._text(first, draws=2 * self.draws), eps, self.victim)
         # Without gradients the images of a substitute must do.
@@ -164,8 +164,8 @@ class _Audit:
         full = 1.0 if self.threat.norm is Norm.LINF else math.sqrt(math.prod(shape))
         return sorted({min(r, full) for r in (self.threat.eps / 2, 2 * self.threat.eps, full)} - {self.threat.eps})
 
-    def _text(self, rung: Rung, *, steps: int = STEPS, draws: int | None = None) -> str:
-        return rung.filled(steps=steps, draws=self.draws if draws is None else draws, queries=QUERIES)
+    def _text(self, rung: Rung, *, longer: int = 1, draws: int | None = None) -> str:
+        return rung.filled(steps=longer * STEPS, draws=self.draws if draws is None else draws, queries=QUERIES)
 
     def _hindrance(self, rung: Rung) -> str | None:
         """Why the victim can't be attacked from this rung; None where it can."""
