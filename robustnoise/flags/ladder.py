@@ -95,8 +95,8 @@ def _control(audit: AuditRecord) -> Found:
         return IMPOSSIBLE, audit.why_not("control", *WHITE_BOX, *BLACK_BOX)
     control = controls[0].tally
     assert control is not None
-    if control.accuracy <= chance(audit.setting):
-        return PASSED, f"random noise alone leaves {accuracy(control)} %, no more than a constant answer."
+    if interval(control.right, control.draws, audit.rng("chance")).low <= chance(audit.setting):
+        return PASSED, f"random noise alone leaves {accuracy(control)} %, not surely more than a constant answer."
     delta = difference(audit.worst(attacks), _draws(attacks), control.right, control.draws, audit.rng("control"))
     text = f"{_names(attacks)} against random noise, which leaves {accuracy(control)} %: {beside(delta)}."
     return _verdict(not (sure(delta) and delta.estimate < 0), text)

@@ -91,7 +91,7 @@ FLAGS: dict[str, Flag] = {
     "CONTROL_AS_STRONG": Flag(
         "both",
         raised_if=f"an attack leaves no lower accuracy than random noise of the same radius {_TEST}; not where noise "
-        "leaves no more than a constant answer would (audit) or nothing (rows). Audit: the white-box attacks "
+        "leaves nothing (rows) or not surely more than a constant answer would (audit). Audit: the white-box attacks "
         "together, without gradients the black-box ones",
         means="The attack does nothing that noise doesn't do: it is broken, or the victim doesn't look at the image.",
         do="Repair the attack, or use a stronger one. A row with it says nothing about robustness.",
