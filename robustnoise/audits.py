@@ -26,8 +26,10 @@ BLACK_BOX = ("transfer", "query")
 WHITE_BOX = ("white-box", "steps", "draws")
 REQUIRED = {
     "setting": ("data", "threat", "draws", "seed", "block", "identity"),
-    "victim": ("name", "text", "digest"),
+    "victim": ("name", "text", "defense", "digest"),
 }
+LOOK = ("flat", "coupled", "asked")
+"""Counts of images in a look; None where they couldn't be taken."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class AuditRecord:
                 missing = [k for k in keys if k not in identity[part]]
                 if missing:
                     raise RowError(f"the {part} of the audit lacks {', '.join(missing)}.")
-            return cls(
+            found = cls(
                 identity["setting"],
                 identity["victim"],
                 identity["baseline"],
@@ -150,8 +152,34 @@ class AuditRecord:
                 tuple(_measures(identity["ladder"], outcome["ladder"], n)),
                 plain["provenance"],
             )
+            found.check()
+            return found
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise RowError(f"not an audit of robustnoise: {type(error).__name__}: {error}.") from None
+
+    def check(self) -> None:
+        """Refuse what no audit writes and no check could read.
+
+        Raises:
+            RowError: with what is wrong.
+            KeyError, TypeError: something is missing, or of another type.
+        """
+        threat, look = self.setting["threat"], self.look
+        if not (
+            isinstance(threat["norm"], str) and threat["eps"] > 0 and isinstance(self.setting["data"]["name"], str)
+        ):
+            raise RowError(f"the setting of the audit has no ball or no data: {threat!r}.")
+        for key in LOOK:
+            if look[key] is not None and not (isinstance(look[key], int) and 0 <= look[key] <= self.n):
+                raise RowError(f"look: {key} = {look[key]!r}: expected 0 to {self.n} images.")
+        if (look["flat"] is None) != isinstance(look["closed"], str):
+            raise RowError(f"look: flat = {look['flat']!r} and closed = {look['closed']!r} contradict each other.")
+        for m in self.measures:
+            if not (isinstance(m.attack["name"], str) and isinstance(m.attack["text"], str) and m.eps > 0):
+                raise RowError(f"a rung of the audit has no name, text or radius: {dict(m.attack)!r}.")
+            own = m.role not in ("noise-off", "baseline")
+            if own and m.tally is not None and m.tally.draws != self.clean.draws:
+                raise RowError(f"{m.label}: {m.tally.draws} draws, but {self.clean.draws} on clean images.")
 
     def rng(self, *path: str) -> np.random.Generator:
         """The stream of resampling for this record's statistics."""

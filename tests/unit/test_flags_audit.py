@@ -18,6 +18,7 @@ from robustnoise.flags import ALPHA, FLAGS, checks, raised_by
 from robustnoise.flags.__main__ import document
 from robustnoise.flags.ladder import CHECKS
 from robustnoise.report.audit import Audit
+from robustnoise.spec import digest_of
 from robustnoise.tally import Tally
 
 N = 300
@@ -63,7 +64,7 @@ def audit(*, draws: int = 1, radii: dict[float, int] | None = None, **changes: A
     measures += [measure("eps", v, eps=k, name="pgd", draws=draws) for k, v in (radii or RADII).items()]
     known = AuditRecord(
         SETTING | {"draws": draws},
-        {"name": "net", "text": "plain-training", "digest": "d"},
+        {"name": "net", "text": "plain-training", "defense": {}, "digest": "d"},
         None,
         LOOK,
         draws > 1,
@@ -215,6 +216,38 @@ def test_a_record_comes_back_and_a_changed_one_is_refused() -> None:
         AuditRecord.from_json(record.to_json() | {"schema": 99})
     with pytest.raises(RowError, match="not an audit"):
         AuditRecord.from_json({"schema": 2})
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "why"),
+    [
+        ("look", "flat", -1, "flat = -1"),
+        ("look", "coupled", "many", "coupled = 'many'"),
+        ("look", "flat", None, "contradict"),
+        ("look", "asked", 10**9, "asked = 1000000000"),
+        ("setting", "threat", {"norm": "linf", "eps": 0}, "no ball"),
+        ("setting", "threat", None, "not an audit"),
+        ("victim", "digest", None, ""),
+    ],
+)
+def test_what_no_audit_writes_is_refused(part: str, key: str, value: object, why: str) -> None:
+    plain = json.loads(json.dumps(audit().to_json()))
+    half = "outcome" if part == "look" else "identity"
+    if why:
+        plain[half][part][key] = value
+    else:
+        del plain[half][part][key]
+    for name, content in (("digest", plain["identity"]), ("outcome_digest", plain["outcome"])):
+        plain[name] = digest_of(content)
+    with pytest.raises(RowError, match=why or "lacks digest"):
+        AuditRecord.from_json(plain)
+
+
+def test_the_draws_of_the_rungs_are_those_of_clean_images() -> None:
+    record = audit(draws=4)
+    odd = replace(record, measures=(*record.measures, measure("query", 200, draws=3)))
+    with pytest.raises(RowError, match="query: 3 draws, but 4 on clean images"):
+        AuditRecord.from_json(json.loads(json.dumps(odd.to_json())))
 
 
 def test_the_verdict_names_what_blocks_and_what_was_not_possible() -> None:
