@@ -49,7 +49,8 @@ def verify_board(name: str) -> int:
     for problem in problems:
         print(problem)
     if not problems:
-        print(f"{len(board.rows())} rows verified.")
+        audits = len(board.audits())
+        print(f"{len(board.rows())} rows{f' and {audits} audits' if audits else ''} verified.")
     return 1 if problems else 0
 
 
@@ -105,9 +106,13 @@ def publish(source: Path, name: str) -> None:
         target.add(record)
     shown = [r for r in ranked if target.board.shown(r.victim.victim["name"])]
     target.add_examples(Leaderboard(source).examples(shown).values())
+    audits = [a for a in Leaderboard(source).audits() if target.board.audits(a.setting, a.victim)]
+    for audit in audits:
+        target.add_audit(audit)
     target.write_report()
     others = "" if len(ranked) == len(rows) else "; the others don't follow its protocol"
-    print(f"{len(ranked)} of {len(rows)} rows published to {target.path}{others}.")
+    too = f" and {len(audits)} audits" if audits else ""
+    print(f"{len(ranked)} of {len(rows)} rows{too} published to {target.path}{others}.")
 
 
 def show_data(data_dir: Path | None, *, json: bool) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from robustnoise.data import Split
 from robustnoise.errors import BadData
 from robustnoise.harness.collecting import collect, images_at
 from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.looking import look
 from robustnoise.harness.memory import Memory
 from robustnoise.harness.scoring import count_draws, label_images
 from robustnoise.models.classifier import TorchClassifier
@@ -320,6 +323,22 @@ class Bench:
             return {}, {"agreement": float((theirs == ours).mean())}
 
         return self._cell("agreement", inputs, run)
+
+    def look(self, victim: Victim) -> Cell:
+        """What the victim shows, whether its gradients and its answers are what an attack takes them for."""
+        classifier, images = self.classifier(victim), self.experiment.dataset.evaluation
+        inputs = {"victim": classifier.digest, "images": images.digest, "block": BLOCK, **self._machine()}
+
+        def run() -> Computed:
+            return {}, look(classifier, images, self.seeds.child("look"))._asdict()
+
+        return self._cell("look", inputs, run)
+
+    def under(self, threat: ThreatModel) -> Bench:
+        """The same bench with another attacker; victims are loaded once for both."""
+        other = copy.copy(self)
+        other.experiment = replace(self.experiment, threat=threat)
+        return other
 
     # ----------------------------------------------------------------------------------------------------- helpers
 
