@@ -23,6 +23,7 @@ from robustnoise.report.page import page_data
 from robustnoise.report.plots import picture_names, pictures, shows
 from robustnoise.report.published import PublishedView, published_views
 from robustnoise.report.queries import query_views
+from robustnoise.report.radii import radii_views
 from robustnoise.report.variance import VarianceView, variance_views
 from robustnoise.report.views import RowView
 from robustnoise.spec import digest_of
@@ -283,6 +284,9 @@ class Leaderboard:
             RowError: no rows, or a damaged file; the message names it.
         """
         records = self.rows_or_advice()
+        contents = self.contents(records)
+        audits = [audit for audit in self.audits() if self.board.audits(audit.setting, audit.victim)]
+        contents = contents._replace(curves=[*contents.curves, *radii_views(audits)])
         return page_data(
             name=self.board.name,
             title=self.board.file.title or self.board.name,
@@ -290,7 +294,7 @@ class Leaderboard:
             protocol=self.board.protocol(),
             records=records,
             examples=self.examples([r for r in records if self.board.shown(r.victim.victim["name"])]),
-            **self.contents(records)._asdict(),
+            **contents._asdict(),
         )
 
     def _picture(self, name: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from robustnoise.examples import Examples, lost
-from robustnoise.flags import Raised
+from robustnoise.flags import FLAGS, Raised
 from robustnoise.records import Arm, EvaluationRecord
 from robustnoise.report.contrasts import Contrast, contrast_views
 from robustnoise.report.curves import Curve, CurveView, Line, LineView, Point, PointView
@@ -28,6 +28,7 @@ SETTING = {
 ATTACKS = {"null": "control", "noise": "control", "transfer": "shared", "asking": "per-victim"}
 HOSTILE = "<img src=x onerror=window.hacked=1>"
 BREAKOUT = "</script><script>window.hacked=2</script><!--"
+BLOCKING = next(name for name, flag in FLAGS.items() if flag.blocks)
 FORMULA = "=HYPERLINK(1)"
 
 
@@ -87,10 +88,11 @@ def curve(name: str, values: list[Any], *, log: bool = False) -> CurveView:
 
 
 def views(found: list[EvaluationRecord]) -> list[RowView]:
-    """Random victims have a flag; the last row is unranked, and its flag has a hostile sentence."""
+    """Random victims have a flag; the last row is unranked, has a flag that blocks, and a hostile sentence."""
     texts = [f"scored in {r.victim.scored.draws} fresh draws." if r.victim.stochastic else "" for r in found]
     texts[-1] = f"{HOSTILE} {BREAKOUT}"
     flags = [(Raised("RANDOMISED", text),) if text else () for text in texts]
+    flags[-1] += (Raised(BLOCKING, "it blocks."),)
     return [row_view(r, ranked=r is not found[-1], flags=f) for r, f in zip(found, flags, strict=True)]
 
 

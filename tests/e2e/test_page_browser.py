@@ -156,7 +156,11 @@ def test_a_flag_explains_itself_on_hover_and_on_focus(visit: Visit) -> None:
         assert text in tooltip.inner_text()
     page.locator("h1").hover()
     assert not tooltip.is_visible()
-    page.locator(".rows .badge").last.focus()
+    blocking = page.locator(".rows .badge").last
+    blocking.focus()
+    assert "blocks: the row isn't ranked" in tooltip.inner_text()
+    assert "blocks" in blocking.get_attribute("class")
+    page.locator(".rows .badge").nth(-2).focus()
     assert f"{boards.HOSTILE} {boards.BREAKOUT}" in tooltip.inner_text()
     page.keyboard.press("Escape")
     assert not tooltip.is_visible()
