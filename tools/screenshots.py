@@ -76,7 +76,9 @@ def _small(content: bytes) -> bytes:
     from PIL import Image
 
     made = io.BytesIO()
-    Image.open(io.BytesIO(content)).convert("RGB").quantize(128).save(made, "PNG", optimize=True)
+    Image.open(io.BytesIO(content)).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(
+        made, "PNG", optimize=True
+    )
     return made.getvalue()
 
 

@@ -94,6 +94,8 @@ def page_data(
     """
     lines = flat_rows(rows, summary)
     names = columns(lines)
+    tables = [published_table(published)] if published else []
+    tables += [variance_table(variance)] if variance else []
     told = reading(protocol, rows, curves, contrasts, variance)
     parts = _Parts({r.digest: r for r in records}, examples or {})
     return {
@@ -104,7 +106,6 @@ def page_data(
         "summary": [_summary(s) for s in summary] or [_clean(r) for r in rows if r.scope == CLEAN and r.ranked],
         "sentences": sentences(rows),
         "contrasts": [_contrast(view) for view in contrasts],
-        "variance": variance_table(variance)._asdict() if variance else None,
         "columns": names,
         "rows": [
             {"values": [_plain(line.get(c)) for c in names], **parts.of(row)}
@@ -114,7 +115,7 @@ def page_data(
         "counts": parts.counts.items,
         "left_out": 0,
         "curves": [_curve(view) for view in curves],
-        "published": published_table(published)._asdict() if published else None,
+        "tables": [table._asdict() for table in tables],
         "flags": {
             k: v._asdict() for k, v in FLAGS.items() if any(k == raised.flag for r in rows for raised in r.flags)
         },

@@ -4,7 +4,7 @@ function page() {
   const only = DATA.only && DATA.rows.find((row) => get(row, "digest") === DATA.only);
   const parts = only
     ? [headline(), el("article", { class: "alone" }, detail(only))]
-    : [headline(), navigation(), answer(), rowsTable(), curves(), published(), comparison(), variance(), reading()];
+    : [headline(), navigation(), answer(), rowsTable(), curves(), comparison(), tables(), reading()].flat();
   document.getElementById("page").replaceChildren(...parts.filter(Boolean));
   document.body.append(tooltip);
   listenForBadges();
@@ -23,12 +23,9 @@ function navigation() {
     Object.keys(places).filter((id) => places[id]).map((id) => el("a", { href: `#${id}` }, names[id])));
 }
 
-function published() {
-  return DATA.published && section("published", "Published beside ours", textTable(DATA.published));
-}
-
-function variance() {
-  return DATA.variance && section("variance", DATA.variance.heading, textTable(DATA.variance));
+/** What the report shows as tables of texts alone. */
+function tables() {
+  return DATA.tables.map((table) => section(table.heading.toLowerCase().replaceAll(" ", "-"), table.heading, textTable(table)));
 }
 
 /** A slash goes to the filter. */
