@@ -164,11 +164,11 @@ class AuditRecord:
             RowError: with what is wrong.
             KeyError, TypeError: something is missing, or of another type.
         """
-        threat, look = self.setting["threat"], self.look
-        if not (
-            isinstance(threat["norm"], str) and threat["eps"] > 0 and isinstance(self.setting["data"]["name"], str)
-        ):
-            raise RowError(f"the setting of the audit has no ball or no data: {threat!r}.")
+        threat, data, look = self.setting["threat"], self.setting["data"], self.look
+        if not (isinstance(threat["norm"], str) and threat["eps"] > 0):
+            raise RowError(f"the setting of the audit has no ball: {threat!r}.")
+        if not (isinstance(data["name"], str) and data["classes"] > 1):
+            raise RowError(f"the setting of the audit has no data of two or more classes: {data['name']!r}.")
         for key in LOOK:
             if look[key] is not None and not (isinstance(look[key], int) and 0 <= look[key] <= self.n):
                 raise RowError(f"look: {key} = {look[key]!r}: expected 0 to {self.n} images.")
@@ -195,10 +195,15 @@ class AuditRecord:
         return reasons[0] if reasons else f"the ladder has no attack for it ({', '.join(roles)})."
 
     def worst(self, measures: list[Measure]) -> stats.Floats:
-        """(n,) right counts under the worst of `measures` (one or more), chosen and counted on different draws."""
+        """(n,) right counts under the worst of `measures` (one or more), chosen and counted on different draws.
+
+        Of attacks that are alike on an image's choosing draws, the one that leaves least of all images in those counts:
+        else the weaker ones would lift a victim of which the strongest leaves nothing.
+        """
         tallies = [m.tally for m in measures if m.tally is not None]
-        select = [t.right if t.select is None else t.select for t in tallies]
-        return stats.worst_case(np.stack(select), np.stack([t.right for t in tallies]))
+        select = np.stack([t.right if t.select is None else t.select for t in tallies]).astype(np.int64)
+        _, place = np.unique(select.sum(1), return_inverse=True)
+        return stats.worst_case(select * len(tallies) + place[:, None], np.stack([t.right for t in tallies]))
 
 
 def _measures(ladder: list[Mapping[str, Any]], counts: list[Mapping[str, Any]], n: int) -> Iterator[Measure]:

@@ -35,7 +35,7 @@ def interval(right: Counts, draws: int, rng: np.random.Generator) -> stats.Inter
 
 
 def chance(setting: Any) -> float:
-    """What a constant answer gets on balanced classes; 0 where the number of classes isn't known."""
+    """What a constant answer gets on balanced classes; 0 for rows under attack, which don't name the classes."""
     classes = setting["data"].get("classes")
     return 1 / classes if classes else 0.0
 

@@ -83,6 +83,9 @@ class Audit:
             f"white-box attacks {percent(self.worst(*WHITE_BOX))} %. Stronger attacks may leave less."
         )
         lines = [head, numbers]
+        worst, chance = self.worst(), 1 / record.setting["data"]["classes"]
+        if worst is not None and worst.value <= chance:
+            lines.append(f"That is no more than a constant answer gets ({100 * chance:.3g} %): it is not robust here.")
         serious = blocking(list(self.checks))
         if serious:
             lines.append("The numbers are not to be trusted as they are:")

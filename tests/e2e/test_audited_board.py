@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import robustnoise as rn
@@ -59,6 +61,8 @@ def little_effort(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         transfer = "transfer(independent(plain-training(epochs=15), mlp(hidden=32)), pgd(5, relative_step=0.4))"
         ladder = [replace(r, attack=transfer) if r.rung == "transfer" else r for r in registry().ladder()]
         patch.setattr(Registry, "ladder", lambda _: ladder)
+        # The command runs with two threads, which wait for each other where other tests run beside it.
+        patch.setattr(torch, "set_num_threads", lambda _: None)
         patch.setenv("ROBUSTNOISE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
@@ -175,7 +179,7 @@ def test_a_baseline_must_be_a_victim_and_an_audit_needs_a_ball(tmp_path: Path) -
 
 # ------------------------------------------------------------------------------------------------------------- command
 
-OPTIONS = ["--data", "digits", "--eps", "0.2", "--model", "mlp(hidden=32)", "--draws", "3", "--images", "64"]
+OPTIONS = ["--data", "digits", "--eps", "0.2", "--model", "mlp(hidden=32)", "--draws", "3", "--images", "32"]
 
 
 def test_the_command_prints_a_verdict_and_exits_with_0() -> None:
@@ -209,6 +213,29 @@ def test_somebodys_factory_needs_trust_and_is_told(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*arguments, "--trust-code", "--json"])
     found = json.loads(done.stdout)
     assert next(c["state"] for c in found["checks"] if c["flag"] == "TRUSTED_CODE") == "raised"
+
+
+def test_an_onnx_file_is_audited_as_far_as_it_goes(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    weight = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)
+    helper = onnx.helper
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["y"])],
+        "net",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 1, 8, 8])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 10])],
+        [onnx.numpy_helper.from_array(weight, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "net.onnx")
+    done = CliRunner().invoke(app, ["audit", "--target", f"onnx:{tmp_path / 'net.onnx'}", *OPTIONS, "--json"])
+    found = json.loads(done.stdout)
+    undone = {c["flag"]: c["text"] for c in found["checks"] if c["state"] == "not possible"}
+    assert set(undone) == {"ZERO_GRADIENT", "STEPS_NOT_CONVERGED", "BLACKBOX_BEATS_WHITEBOX"}
+    assert all("OnnxTarget has none" in text for text in undone.values())
+    assert found["accuracy"]["white_box"] is None
+    assert found["accuracy"]["black_box"] is not None
 
 
 def test_a_victim_must_be_given() -> None:

@@ -227,6 +227,7 @@ def test_a_record_comes_back_and_a_changed_one_is_refused() -> None:
         ("look", "asked", 10**9, "asked = 1000000000"),
         ("setting", "threat", {"norm": "linf", "eps": 0}, "no ball"),
         ("setting", "threat", None, "not an audit"),
+        ("setting", "data", {"name": "digits", "classes": 1}, "two or more classes"),
         ("victim", "digest", None, ""),
     ],
 )
@@ -263,6 +264,24 @@ def test_the_verdict_names_what_blocks_and_what_was_not_possible() -> None:
     assert found["blocked"] is True
     assert found["accuracy"]["worst"][0] == pytest.approx(0.5)
     assert AuditRecord.from_json(found["record"]).digest == bad.record.digest
+
+
+def test_a_victim_of_which_nothing_is_left_is_called_not_robust() -> None:
+    assert "it is not robust here" not in Audit(audit()).verdict
+    assert "no more than a constant answer gets (10 %): it is not robust here." in Audit(audit(steps=20)).verdict
+
+
+def test_the_worst_of_attacks_that_look_alike_is_the_one_that_leaves_least_elsewhere() -> None:
+    """Both leave nothing of the first images in the choosing draws; the weak one is lucky in the others."""
+    zeros = np.zeros(N, np.uint16)
+    weak = Tally(np.full(N, 1, np.uint16), zeros, np.where(np.arange(N) < 200, 0, 4).astype(np.uint16), 4)
+    strong = Tally(zeros, zeros, zeros, 4)
+    record = audit(draws=4)
+    measures = [replace(measure("query", 0), tally=weak), replace(measure("white-box", 0), tally=strong)]
+    assert record.worst(measures).tolist() == record.worst(measures[::-1]).tolist() == [0.0] * N
+    # Attacks of which neither is the stronger are averaged, so that their order says nothing.
+    alike = [replace(m, tally=replace(weak, right=zeros + 2 * i)) for i, m in enumerate(measures)]
+    assert set(record.worst(alike)) == {1.0}
 
 
 def test_a_random_victims_randomness_alone_does_not_block() -> None:
