@@ -1,24 +1,29 @@
-"""A leaderboard is a folder: board.toml, one JSON file a row under its digest, and a generated REPORT.md."""
+"""A leaderboard is a folder: board.toml, one JSON file a row and an audit under its digest, a generated REPORT.md."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from robustnoise import examples as example_files
+from robustnoise.audits import AuditRecord
 from robustnoise.board import Board, find_board, load_board
 from robustnoise.errors import RowError
-from robustnoise.flags import FLAGS, Raised, raised
+from robustnoise.examples import Examples
+from robustnoise.flags import Raised, blocks, raised, raised_by
 from robustnoise.records import EvaluationRecord
 from robustnoise.report import views
 from robustnoise.report.contrasts import ContrastView, contrast_views
 from robustnoise.report.curves import CurveView, curve_view, flat_points
 from robustnoise.report.flat import columns, flat_rows, plain
 from robustnoise.report.markdown import report
+from robustnoise.report.page import page_data
 from robustnoise.report.plots import picture_names, pictures, shows
 from robustnoise.report.published import PublishedView, published_views
 from robustnoise.report.queries import query_views
+from robustnoise.report.radii import radii_views
 from robustnoise.report.variance import VarianceView, variance_views
 from robustnoise.report.views import RowView
 from robustnoise.spec import digest_of
@@ -26,6 +31,9 @@ from robustnoise.store import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+Record = TypeVar("Record")
 
 
 class Contents(NamedTuple):
@@ -54,6 +62,19 @@ class Leaderboard:
     def rows_folder(self) -> Path:
         """Where the row files lie."""
         return self.path / "rows"
+
+    @property
+    def audits_folder(self) -> Path:
+        """Where the files of audits lie."""
+        return self.path / "audits"
+
+    def audits(self) -> list[AuditRecord]:
+        """All audits, by digest.
+
+        Raises:
+            RowError: one is damaged, edited or of a newer schema; the message names the file.
+        """
+        return [read_audit(path) for path in sorted(self.audits_folder.glob("*.json"))]
 
     def rows(self) -> list[EvaluationRecord]:
         """All rows, in the order of the board's victims and attacks.
@@ -86,28 +107,56 @@ class Leaderboard:
             RowError: a row of the same identity has another outcome.
         """
         path = self.rows_folder / f"{record.digest}.json"
-        if path.exists():
-            known = read_row(path)
-            if known.outcome != record.outcome:
-                raise RowError(
-                    f"{path}: holds another outcome for the same victim, attack, data and seed. Results must repeat on "
-                    "one machine; remove the old row if it comes from another machine or version."
-                )
-            return path
-        content = json.dumps(record.to_json(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        atomic_write(path, (content + "\n").encode())
+        _write(path, record.to_json(), read_row(path).outcome if path.exists() else None)
         return path
 
+    def add_audit(self, audit: AuditRecord) -> Path:
+        """Write an audit; adding it again changes nothing.
+
+        Raises:
+            RowError: an audit of the same identity has another outcome.
+        """
+        path = self.audits_folder / f"{audit.digest}.json"
+        _write(path, audit.to_json(), read_audit(path).outcome if path.exists() else None)
+        return path
+
+    def add_examples(self, found: Iterable[Examples]) -> None:
+        """Write images that attacks won beside their rows."""
+        for examples in found:
+            atomic_write(self.path / "examples" / f"{examples.row}.npz", examples.to_bytes())
+
+    def examples(self, records: Sequence[EvaluationRecord]) -> dict[str, Examples]:
+        """Those that lie beside `records`, by the digest of the row.
+
+        Raises:
+            RowError: a file is damaged or doesn't belong to its row; the message names it.
+        """
+        paths = {record.digest: example_files.path_of(self.path, record) for record in records}
+        present = [record for record in records if paths[record.digest].exists()]
+        return {record.digest: example_files.of(paths[record.digest], record) for record in present}
+
     def ranked(self, record: EvaluationRecord) -> bool:
-        """Whether the row follows the board's protocol; a flag may block it all the same."""
+        """Whether the row follows the board's protocol; a flag may keep it out of the ranking all the same."""
         return self.board.ranks(record.setting, record.attack, record.victim.victim)
 
     def flags(self, rows: Sequence[EvaluationRecord]) -> dict[str, tuple[Raised, ...]]:
-        """The flags of `rows` by digest."""
-        return {record.digest: raised(record) for record in rows}
-
-    def _view(self, record: EvaluationRecord, flags: tuple[Raised, ...]) -> RowView:
-        return views.row_view(record, ranked=self.ranked(record) and not _blocks(flags), flags=flags)
+        """The flags of `rows` by digest: those that follow from the rows, and those of audits of their victims."""
+        of_audits: dict[str, list[Raised]] = {}
+        for audit in self.audits():
+            of_audits.setdefault(_audited(audit.victim, audit.setting["threat"]), []).extend(raised_by(audit))
+        groups: dict[str, list[EvaluationRecord]] = {}
+        for record in rows:
+            groups.setdefault(digest_of([record.victim.victim, record.setting]), []).append(record)
+        found: dict[str, tuple[Raised, ...]] = {}
+        for group in groups.values():
+            for record in group:
+                own = raised(record, group)
+                names = {r.flag for r in own}
+                threat = record.setting["threat"] if record.attack is not None else None
+                theirs = of_audits.get(_audited(record.victim.victim, threat), []) if threat else []
+                more = {r.flag: r for r in theirs if r.flag not in names}
+                found[record.digest] = tuple(sorted((*own, *more.values()), key=lambda r: not blocks([r])))
+        return found
 
     def views(self) -> list[views.RowView]:
         """Every row with its statistics computed.
@@ -118,6 +167,9 @@ class Leaderboard:
         rows = self.rows_or_advice()
         flags = self.flags(rows)
         return [self._view(r, flags[r.digest]) for r in rows]
+
+    def _view(self, record: EvaluationRecord, flags: tuple[Raised, ...]) -> RowView:
+        return views.row_view(record, ranked=self.ranked(record) and not blocks(flags), flags=flags)
 
     def rows_or_advice(self) -> list[EvaluationRecord]:
         """The rows, at least one.
@@ -225,6 +277,26 @@ class Leaderboard:
         atomic_write(path, self._report(contents).encode())
         return path
 
+    def page_data(self) -> dict[str, Any]:
+        """What the board's page shows.
+
+        Raises:
+            RowError: no rows, or a damaged file; the message names it.
+        """
+        records = self.rows_or_advice()
+        contents = self.contents(records)
+        audits = [audit for audit in self.audits() if self.board.audits(audit.setting, audit.victim)]
+        contents = contents._replace(curves=[*contents.curves, *radii_views(audits)])
+        return page_data(
+            name=self.board.name,
+            title=self.board.file.title or self.board.name,
+            about=self.board.file.about,
+            protocol=self.board.protocol(),
+            records=records,
+            examples=self.examples([r for r in records if self.board.shown(r.victim.victim["name"])]),
+            **contents._asdict(),
+        )
+
     def _picture(self, name: str) -> Path:
         return self.path / "plots" / f"{name}.svg"
 
@@ -246,6 +318,7 @@ class Leaderboard:
             if record.digest != path.stem:
                 problems.append(f"{path}: the file's name is not the row's digest {record.digest}.")
             found.append(record)
+        problems += self._verify_audits()
         if not problems and self.rows_folder.exists():
             contents = self.contents()
             problems += self._verify_pictures(contents.curves)
@@ -256,10 +329,37 @@ class Leaderboard:
                 problems.append(
                     f"{written}: doesn't follow from the rows; 'robustnoise board report {self.path}' rewrites it."
                 )
+        problems += self._verify_examples(found)
         problems += self._strays(found)
         if not any(self.rows_folder.glob("*.json")):
             problems.append(f"{self.path}: the board has no rows yet. 'robustnoise run {self.path}' makes them.")
         return problems
+
+    def _verify_examples(self, records: Sequence[EvaluationRecord]) -> Iterator[str]:
+        known = {example_files.path_of(self.path, record): record for record in records}
+        for path in sorted((self.path / "examples").glob("*")):
+            if path not in known:
+                yield f"{path}: belongs to no row of the board; remove it."
+                continue
+            try:
+                example_files.of(path, known[path])
+            except RowError as error:
+                yield str(error)
+
+    def _verify_audits(self) -> Iterator[str]:
+        for path in sorted(self.audits_folder.glob("*")):
+            if path.suffix != ".json":
+                yield f"{path}: not an audit."
+                continue
+            try:
+                audit = read_audit(path)
+            except RowError as error:
+                yield str(error)
+                continue
+            if audit.digest != path.stem:
+                yield f"{path}: the file's name is not the audit's digest {audit.digest}."
+            elif not self.board.audits(audit.setting, audit.victim):
+                yield f"{path}: audits no victim of the board on its data in its ball; remove it."
 
     def _strays(self, records: Sequence[EvaluationRecord]) -> Iterator[str]:
         """Rows that nothing on the board shows, and rows of which a curve could show one alone."""
@@ -296,11 +396,7 @@ class Leaderboard:
 
 def _blocked(flags: Mapping[str, Sequence[Raised]]) -> set[str]:
     """Digests of the rows that a flag keeps out of the ranking."""
-    return {digest for digest, found in flags.items() if _blocks(found)}
-
-
-def _blocks(flags: Sequence[Raised]) -> bool:
-    return any(FLAGS[raised.flag].blocks for raised in flags)
+    return {digest for digest, found in flags.items() if blocks(found)}
 
 
 def _same_measurement(record: EvaluationRecord) -> str:
@@ -317,17 +413,48 @@ def _what_differs(record: EvaluationRecord, other: EvaluationRecord) -> str:
     return ", ".join(keys) or "nets to compare with"
 
 
+def _audited(victim: Mapping[str, Any], threat: Mapping[str, Any]) -> str:
+    """What an audit and the rows that it speaks of share: the victim as it answers, and the ball."""
+    return digest_of([victim["digest"], threat["norm"], threat["eps"]])
+
+
+def _write(path: Path, content: Mapping[str, Any], known: Mapping[str, Any] | None) -> None:
+    """Write a row or an audit, unless there is one of the same outcome already; `known` is the outcome there."""
+    if known is not None:
+        if known != content["outcome"]:
+            raise RowError(
+                f"{path}: holds another outcome for the same victim, attack, data and seed. Results must repeat on "
+                "one machine; remove the old file if it comes from another machine or version."
+            )
+        return
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    atomic_write(path, (text + "\n").encode())
+
+
 def read_row(path: Path) -> EvaluationRecord:
     """The row in `path`.
 
     Raises:
         RowError: it is damaged, edited or of a newer schema; the message names the file.
     """
+    return _read(path, EvaluationRecord.from_json)
+
+
+def read_audit(path: Path) -> AuditRecord:
+    """The audit in `path`.
+
+    Raises:
+        RowError: as `read_row`.
+    """
+    return _read(path, AuditRecord.from_json)
+
+
+def _read(path: Path, load: Callable[[Mapping[str, Any]], Record]) -> Record:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise RowError(f"{path}: can't be read as JSON: {error}.") from None
     try:
-        return EvaluationRecord.from_json(plain)
+        return load(plain)
     except RowError as error:
         raise RowError(f"{path}: {error}") from None

@@ -79,7 +79,8 @@ class BudgetPart(Part):
 class RunPart(Part):
     """How a run is done; the seed and the threads are part of a row's identity, but not of the protocol.
 
-    `headline` names the victims that are audited and shown with images; none names all that the board lists.
+    `headline` names the victims that are audited and shown with images; none names all that the board lists. `baseline`
+    names the adversarially trained one, without noise, with which an audit compares the nets of noisy victims.
     """
 
     model: str = "small-cnn"
@@ -88,6 +89,7 @@ class RunPart(Part):
     seed: int = 0
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
     headline: tuple[EntryName, ...] = ()
+    baseline: str | None = None
 
 
 class VictimPart(Part):

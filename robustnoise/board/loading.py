@@ -81,10 +81,12 @@ def board_from(content: Mapping[str, Any], origin: str) -> Board:
 
 def _check_headline(board: Board) -> None:
     names = [v.name for v in board.listed]
-    for name in board.headline:
+    baseline = board.file.run.baseline
+    named = [("headline", name) for name in board.headline] + ([("baseline", baseline)] if baseline else [])
+    for key, name in named:
         if name not in names:
             raise BadBoard(
-                f"{board.origin}: run.headline: {name!r} is none of the listed victims.{did_you_mean(name, names)}"
+                f"{board.origin}: run.{key}: {name!r} is none of the listed victims.{did_you_mean(name, names)}"
             )
 
 

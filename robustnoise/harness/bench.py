@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from robustnoise.data import Split
 from robustnoise.errors import BadData
 from robustnoise.harness.collecting import collect, images_at
 from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.looking import look
 from robustnoise.harness.memory import Memory
 from robustnoise.harness.scoring import count_draws, label_images
 from robustnoise.models.classifier import TorchClassifier
@@ -118,7 +121,7 @@ class Bench:
                 base = self._base(self.weights(victim))
             _, inference = split_stages(victim.defense)
             seeds = self.seeds.child("defend", "inference")
-            with self._threads():
+            with self.threads():
                 ctx = Context(self.experiment.dataset.train, seeds, device=self.experiment.device, shared=self._shared)
                 classifier = inference.apply(base, ctx)
             if None in self.experiment.attacks_on(victim):  # under attack every question is another one
@@ -329,6 +332,22 @@ class Bench:
 
         return self._cell("agreement", inputs, run)
 
+    def look(self, victim: Victim) -> Cell:
+        """What the victim shows, whether its gradients and its answers are what an attack takes them for."""
+        classifier, images = self.classifier(victim), self.experiment.dataset.evaluation
+        inputs = {"victim": classifier.digest, "images": images.digest, "block": BLOCK, **self._machine()}
+
+        def run() -> Computed:
+            return {}, look(classifier, images, self.seeds.child("look"))._asdict()
+
+        return self._cell("look", inputs, run)
+
+    def under(self, threat: ThreatModel) -> Bench:
+        """The same bench with another attacker; victims are loaded once for both."""
+        other = copy.copy(self)
+        other.experiment = replace(self.experiment, threat=threat)
+        return other
+
     # ----------------------------------------------------------------------------------------------------- helpers
 
     def _oracle(
@@ -388,7 +407,8 @@ class Bench:
         return _Labelled(self.progress, label)
 
     @contextmanager
-    def _threads(self) -> Iterator[None]:
+    def threads(self) -> Iterator[None]:
+        """With as many threads as the experiment's identity says."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.experiment.threads)
         try:
@@ -404,7 +424,7 @@ class Bench:
             return cell
         if not self.compute:
             raise NotCached(stage)
-        with self._threads():
+        with self.threads():
             outputs, facts = run()
         cell = self.store.put(stage, inputs, outputs, facts)
         if partial:

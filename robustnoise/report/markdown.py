@@ -100,6 +100,20 @@ def report(
     attacks = {r.attack: r.attack_text for r in rows if r.attack}
     heading = "Defenses and attacks" if attacked else "Defenses"
     parts.append(f"## {heading}\n\n" + "\n".join(f"- {k}: `{v}`" for k, v in (defenses | attacks).items()))
+    first, *more = reading(protocol, rows, curves, contrasts, variance)
+    parts += [f"## How to read this\n\n{first}", *more]
+    return "\n\n".join(parts) + "\n"
+
+
+def reading(
+    protocol: Mapping[str, Any],
+    rows: Sequence[RowView],
+    curves: Sequence[CurveView] = (),
+    contrasts: Sequence[ContrastView] = (),
+    variance: Sequence[VarianceView] = (),
+) -> list[str]:
+    """How to read what is shown, in paragraphs."""
+    attacked = protocol["threat"] is not None
     legend = [HOW_TO_READ if attacked else HOW_TO_READ_CLEAN]
     if any(r.draws >= 5 for r in rows):
         legend.append(ANY_FAIL if attacked else ANY_FAIL_CLEAN)
@@ -109,12 +123,12 @@ def report(
         legend.append(CONTRASTS)
     if variance:
         legend.append(VARIANCE)
-    parts.append("## How to read this\n\n" + "\n".join([*legend, *resolution_notes(rows)]))
+    paragraphs = ["\n".join([*legend, *resolution_notes(rows)])]
     if any(r.claimed is not None for r in rows):
-        parts.append(CLAIMED)
+        paragraphs.append(CLAIMED)
     if any(view.curve.midpoint for view in curves):
-        parts.append(HOW_TO_READ_MIDPOINT)
-    return "\n\n".join(parts) + "\n"
+        paragraphs.append(HOW_TO_READ_MIDPOINT)
+    return paragraphs
 
 
 def _protocol_line(protocol: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from robustnoise.flags import Raised
+from robustnoise.flags import Raised, blocks
 from robustnoise.report.curves import CurveView, Midpoint, Value
 from robustnoise.report.published import PublishedView
 from robustnoise.report.text import delta, percent, points, share
@@ -98,6 +98,13 @@ def row_tables(rows: Sequence[RowView]) -> Iterator[Table]:
         yield table(heading, head, lines)
 
 
+def _ranked(r: RowView) -> str:
+    """Whether, and which flag is against it."""
+    if r.ranked:
+        return "yes"
+    return ": ".join(["no", *[flag.flag for flag in r.flags if blocks([flag])][:1]])
+
+
 def _clean_line(r: RowView) -> tuple[str, ...]:
     return (
         r.victim,
@@ -108,7 +115,7 @@ def _clean_line(r: RowView) -> tuple[str, ...]:
         r.against or "-",
         delta(r.delta_undefended, r.n),
         flag_names(r.flags),
-        "yes" if r.ranked else "no",
+        _ranked(r),
     )
 
 
@@ -126,7 +133,7 @@ def _attack_line(r: RowView) -> tuple[str, ...]:
         share(r.agreement),
         "-" if r.claimed is None else f"{r.claimed}: {share(r.claimed_wrong)}",
         flag_names(r.flags),
-        "yes" if r.ranked else "no",
+        _ranked(r),
     )
 
 
