@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "Access": "threat",
+    "Audit": "report.audit",
     "Budget": "threat",
     "Comparison": "evaluation",
     "Context": "protocols",
@@ -25,6 +26,7 @@ _LAZY = {
     "Linf": "threat",
     "SplitSizes": "data",
     "ThreatModel": "threat",
+    "audit": "evaluation",
     "build": "registry",
     "compare": "evaluation",
     "evaluate": "evaluation",
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from robustnoise.data import SplitSizes as SplitSizes
     from robustnoise.data import load_dataset as load_dataset
     from robustnoise.evaluation import Comparison as Comparison
+    from robustnoise.evaluation import audit as audit
     from robustnoise.evaluation import compare as compare
     from robustnoise.evaluation import evaluate as evaluate
     from robustnoise.leaderboard import Leaderboard as Leaderboard
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from robustnoise.protocols import Context as Context
     from robustnoise.records import EvaluationRecord as EvaluationRecord
     from robustnoise.registry import build as build
+    from robustnoise.report.audit import Audit as Audit
     from robustnoise.threat import L2 as L2
     from robustnoise.threat import Access as Access
     from robustnoise.threat import Budget as Budget

@@ -1,24 +1,27 @@
-"""The three lines of Python: evaluate a victim, compare two."""
+"""The three lines of Python: evaluate a victim, compare two, audit one."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from robustnoise.compose import Identity
 from robustnoise.data import Dataset
+from robustnoise.harness import auditing
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
 from robustnoise.protocols import BlackBoxAttack, Classifier, Progress
 from robustnoise.records import EvaluationRecord
+from robustnoise.registry import build, registry
+from robustnoise.report.audit import Audit
 from robustnoise.report.text import sentence
 from robustnoise.report.views import Figure
 from robustnoise.store import Store
-from robustnoise.threat import Budget, ThreatModel
+from robustnoise.threat import Access, Budget, ThreatModel
 
 
 def evaluate(
@@ -156,3 +159,65 @@ def compare(
         budget=budget, draws=draws, seed=seed, threads=threads, store=store, progress=progress,
     )  # fmt: skip
     return comparison(record, "the second")
+
+
+def audit(
+    victim: Classifier,
+    *,
+    data: Dataset,
+    threat: ThreatModel,
+    baseline: Classifier | None = None,
+    images: int = auditing.IMAGES,
+    draws: int = 10,
+    seed: int = 0,
+    threads: int = 2,
+    store: Path | None = None,
+    progress: Progress | None = None,
+) -> Audit:
+    """Climb the ladder of sanity checks on `victim`: is its robust accuracy to be believed?
+
+    Args:
+        victim: any classifier; what it shows and whether it has gradients is found out.
+        data: with its splits.
+        threat: norm and radius, above 0; its access is not used.
+        baseline: an adversarially trained net without noise, to compare the net of a noisy victim with; None compares
+            it with a constant answer.
+        images: the first of ``data.evaluation``; all where there are fewer.
+        draws: fresh scoring draws where the victim is stochastic.
+        seed: of attacks and scoring.
+        threads: torch threads.
+        store: a folder to resume from; None keeps nothing.
+        progress: where to report.
+
+    Returns:
+        ``.verdict`` to paste, ``.checks``, ``.raised``, ``.blocked``, ``.to_json()``, ``.record``.
+
+    Raises:
+        BadParameter: eps is 0, or a number is out of range.
+        TargetFailed: a victim that is declared deterministic isn't.
+    """
+    victims = [Victim("victim", Identity(), classifier=victim)]
+    if baseline is not None:
+        victims.append(Victim("baseline", Identity(), classifier=baseline))
+    null = next(rung for rung in registry().ladder() if rung.rung == "null")
+    experiment = Experiment(
+        dataset=data,
+        sizes=_sizes(data),
+        threat=replace(threat, access=Access.LABELS),
+        budget=Budget(),
+        victims=tuple(victims),
+        attacks=(Attack(null.name, build(null.attack, "attack")),),
+        draws=draws,
+        seed=seed,
+        threads=threads,
+    )
+    with _store(store) as opened:
+        (record,) = auditing.audit(
+            experiment,
+            opened,
+            ["victim"],
+            images=images,
+            baseline=None if baseline is None else "baseline",
+            progress=progress,
+        )
+    return Audit(record)

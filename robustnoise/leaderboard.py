@@ -1,22 +1,31 @@
-"""A leaderboard is a folder: board.toml, one JSON file a row under its digest, and a generated REPORT.md."""
+"""A leaderboard is a folder: board.toml, one JSON file a row and an audit under its digest, a generated REPORT.md."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from robustnoise import examples as example_files
+from robustnoise.audits import AuditRecord
 from robustnoise.board import Board, find_board, load_board
 from robustnoise.errors import RowError
-from robustnoise.flags import raised
+from robustnoise.examples import Examples
+from robustnoise.flags import Raised, blocks, raised, raised_by
 from robustnoise.records import EvaluationRecord
 from robustnoise.report import views
+from robustnoise.report.contrasts import ContrastView, contrast_views
 from robustnoise.report.curves import CurveView, curve_view, flat_points
+from robustnoise.report.flat import columns, flat_rows, plain
 from robustnoise.report.markdown import report
+from robustnoise.report.page import page_data
 from robustnoise.report.plots import picture_names, pictures, shows
 from robustnoise.report.published import PublishedView, published_views
 from robustnoise.report.queries import query_views
+from robustnoise.report.radii import radii_views
+from robustnoise.report.variance import VarianceView, variance_views
+from robustnoise.report.views import RowView
 from robustnoise.spec import digest_of
 from robustnoise.store import atomic_write
 
@@ -24,13 +33,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+Record = TypeVar("Record")
+
+
 class Contents(NamedTuple):
-    """What a report shows: rows and worst cases of the listed victims, curves, published figures."""
+    """What a report shows: of the listed victims rows, worst cases, contrasts, variance; curves, published figures."""
 
     rows: list[views.RowView]
     summary: list[views.Summary]
     curves: list[CurveView]
     published: list[PublishedView]
+    contrasts: list[ContrastView]
+    variance: list[VarianceView]
 
 
 class Leaderboard:
@@ -48,6 +62,19 @@ class Leaderboard:
     def rows_folder(self) -> Path:
         """Where the row files lie."""
         return self.path / "rows"
+
+    @property
+    def audits_folder(self) -> Path:
+        """Where the files of audits lie."""
+        return self.path / "audits"
+
+    def audits(self) -> list[AuditRecord]:
+        """All audits, by digest.
+
+        Raises:
+            RowError: one is damaged, edited or of a newer schema; the message names the file.
+        """
+        return [read_audit(path) for path in sorted(self.audits_folder.glob("*.json"))]
 
     def rows(self) -> list[EvaluationRecord]:
         """All rows, in the order of the board's victims and attacks.
@@ -80,21 +107,56 @@ class Leaderboard:
             RowError: a row of the same identity has another outcome.
         """
         path = self.rows_folder / f"{record.digest}.json"
-        if path.exists():
-            known = read_row(path)
-            if known.outcome != record.outcome:
-                raise RowError(
-                    f"{path}: holds another outcome for the same victim, attack, data and seed. Results must repeat on "
-                    "one machine; remove the old row if it comes from another machine or version."
-                )
-            return path
-        content = json.dumps(record.to_json(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        atomic_write(path, (content + "\n").encode())
+        _write(path, record.to_json(), read_row(path).outcome if path.exists() else None)
         return path
 
+    def add_audit(self, audit: AuditRecord) -> Path:
+        """Write an audit; adding it again changes nothing.
+
+        Raises:
+            RowError: an audit of the same identity has another outcome.
+        """
+        path = self.audits_folder / f"{audit.digest}.json"
+        _write(path, audit.to_json(), read_audit(path).outcome if path.exists() else None)
+        return path
+
+    def add_examples(self, found: Iterable[Examples]) -> None:
+        """Write images that attacks won beside their rows."""
+        for examples in found:
+            atomic_write(self.path / "examples" / f"{examples.row}.npz", examples.to_bytes())
+
+    def examples(self, records: Sequence[EvaluationRecord]) -> dict[str, Examples]:
+        """Those that lie beside `records`, by the digest of the row.
+
+        Raises:
+            RowError: a file is damaged or doesn't belong to its row; the message names it.
+        """
+        paths = {record.digest: example_files.path_of(self.path, record) for record in records}
+        present = [record for record in records if paths[record.digest].exists()]
+        return {record.digest: example_files.of(paths[record.digest], record) for record in present}
+
     def ranked(self, record: EvaluationRecord) -> bool:
-        """Whether the row follows the board's protocol."""
+        """Whether the row follows the board's protocol; a flag may keep it out of the ranking all the same."""
         return self.board.ranks(record.setting, record.attack, record.victim.victim)
+
+    def flags(self, rows: Sequence[EvaluationRecord]) -> dict[str, tuple[Raised, ...]]:
+        """The flags of `rows` by digest: those that follow from the rows, and those of audits of their victims."""
+        of_audits: dict[str, list[Raised]] = {}
+        for audit in self.audits():
+            of_audits.setdefault(_audited(audit.victim, audit.setting["threat"]), []).extend(raised_by(audit))
+        groups: dict[str, list[EvaluationRecord]] = {}
+        for record in rows:
+            groups.setdefault(digest_of([record.victim.victim, record.setting]), []).append(record)
+        found: dict[str, tuple[Raised, ...]] = {}
+        for group in groups.values():
+            for record in group:
+                own = raised(record, group)
+                names = {r.flag for r in own}
+                threat = record.setting["threat"] if record.attack is not None else None
+                theirs = of_audits.get(_audited(record.victim.victim, threat), []) if threat else []
+                more = {r.flag: r for r in theirs if r.flag not in names}
+                found[record.digest] = tuple(sorted((*own, *more.values()), key=lambda r: not blocks([r])))
+        return found
 
     def views(self) -> list[views.RowView]:
         """Every row with its statistics computed.
@@ -102,7 +164,12 @@ class Leaderboard:
         Raises:
             RowError: there is none.
         """
-        return [views.row_view(r, ranked=self.ranked(r), flags=raised(r)) for r in self.rows_or_advice()]
+        rows = self.rows_or_advice()
+        flags = self.flags(rows)
+        return [self._view(r, flags[r.digest]) for r in rows]
+
+    def _view(self, record: EvaluationRecord, flags: tuple[Raised, ...]) -> RowView:
+        return views.row_view(record, ranked=self.ranked(record) and not blocks(flags), flags=flags)
 
     def rows_or_advice(self) -> list[EvaluationRecord]:
         """The rows, at least one.
@@ -116,10 +183,34 @@ class Leaderboard:
         return rows
 
     def to_frame(self) -> pd.DataFrame:
-        """The rows as a data frame: one line a row, intervals in columns of their own."""
+        """The rows as a data frame: one line a row, intervals in columns of their own (docs/reading-a-row.md)."""
         import pandas as pd
 
-        return pd.DataFrame([views.flat(v) for v in self.views()])
+        lines = self.flat()
+        return pd.DataFrame(lines, columns=columns(lines))
+
+    def flat(self) -> list[dict[str, Any]]:
+        """The rows as plain values, one level of columns, each with the rank of its victim.
+
+        Raises:
+            RowError: there is none.
+        """
+        rows = self.rows_or_advice()
+        flags = self.flags(rows)
+        summary = views.summary([r for r in rows if self.ranked(r)], _blocked(flags))
+        return flat_rows([self._view(r, flags[r.digest]) for r in rows], summary)
+
+    def to_json(self) -> dict[str, Any]:
+        """Rows as in `flat`, and the summary, contrasts and variances of the report, as plain values.
+
+        Raises:
+            RowError: there is no row.
+        """
+        lines, contents = self.flat(), self.contents()
+        return {
+            "rows": lines,
+            **{name: [plain(v) for v in getattr(contents, name)] for name in ("summary", "contrasts", "variance")},
+        }
 
     def curves(self) -> list[CurveView]:
         """The board's curves, from the rows that follow its protocol."""
@@ -139,15 +230,18 @@ class Leaderboard:
             unranked: worst cases, curves and published figures take rows that don't follow the protocol too.
         """
         rows = self.rows() if rows is None else rows
-        board, ranked = self.board, [r for r in rows if unranked or self.ranked(r)]
+        board, flags = self.board, self.flags(rows)
+        ranked, blocked = [r for r in rows if unranked or self.ranked(r)], _blocked(flags)
         usual = sorted(ranked, key=self._unusual)
         # A point is shown on its curve; the tables are for the listed victims.
         listed = [r for r in rows if r.victim.victim["name"] not in board.points]
         return Contents(
-            rows=[views.row_view(r, ranked=self.ranked(r), flags=raised(r)) for r in listed],
-            summary=views.summary([r for r in ranked if r.victim.victim["name"] not in board.points]),
+            rows=[self._view(r, flags[r.digest]) for r in listed],
+            summary=views.summary([r for r in ranked if r.victim.victim["name"] not in board.points], blocked),
             curves=[*(curve_view(curve, usual) for curve in board.curves), *query_views(usual)],
             published=published_views(board.published, usual),
+            contrasts=contrast_views(board.contrasts, usual, board.file.run.seed, blocked),
+            variance=variance_views([r for r in usual if r.victim.victim["name"] not in board.points]),
         )
 
     def _unusual(self, record: EvaluationRecord) -> tuple[bool, bool]:
@@ -183,6 +277,26 @@ class Leaderboard:
         atomic_write(path, self._report(contents).encode())
         return path
 
+    def page_data(self) -> dict[str, Any]:
+        """What the board's page shows.
+
+        Raises:
+            RowError: no rows, or a damaged file; the message names it.
+        """
+        records = self.rows_or_advice()
+        contents = self.contents(records)
+        audits = [audit for audit in self.audits() if self.board.audits(audit.setting, audit.victim)]
+        contents = contents._replace(curves=[*contents.curves, *radii_views(audits)])
+        return page_data(
+            name=self.board.name,
+            title=self.board.file.title or self.board.name,
+            about=self.board.file.about,
+            protocol=self.board.protocol(),
+            records=records,
+            examples=self.examples([r for r in records if self.board.shown(r.victim.victim["name"])]),
+            **contents._asdict(),
+        )
+
     def _picture(self, name: str) -> Path:
         return self.path / "plots" / f"{name}.svg"
 
@@ -204,6 +318,7 @@ class Leaderboard:
             if record.digest != path.stem:
                 problems.append(f"{path}: the file's name is not the row's digest {record.digest}.")
             found.append(record)
+        problems += self._verify_audits()
         if not problems and self.rows_folder.exists():
             contents = self.contents()
             problems += self._verify_pictures(contents.curves)
@@ -214,10 +329,37 @@ class Leaderboard:
                 problems.append(
                     f"{written}: doesn't follow from the rows; 'robustnoise board report {self.path}' rewrites it."
                 )
+        problems += self._verify_examples(found)
         problems += self._strays(found)
         if not any(self.rows_folder.glob("*.json")):
             problems.append(f"{self.path}: the board has no rows yet. 'robustnoise run {self.path}' makes them.")
         return problems
+
+    def _verify_examples(self, records: Sequence[EvaluationRecord]) -> Iterator[str]:
+        known = {example_files.path_of(self.path, record): record for record in records}
+        for path in sorted((self.path / "examples").glob("*")):
+            if path not in known:
+                yield f"{path}: belongs to no row of the board; remove it."
+                continue
+            try:
+                example_files.of(path, known[path])
+            except RowError as error:
+                yield str(error)
+
+    def _verify_audits(self) -> Iterator[str]:
+        for path in sorted(self.audits_folder.glob("*")):
+            if path.suffix != ".json":
+                yield f"{path}: not an audit."
+                continue
+            try:
+                audit = read_audit(path)
+            except RowError as error:
+                yield str(error)
+                continue
+            if audit.digest != path.stem:
+                yield f"{path}: the file's name is not the audit's digest {audit.digest}."
+            elif not self.board.audits(audit.setting, audit.victim):
+                yield f"{path}: audits no victim of the board on its data in its ball; remove it."
 
     def _strays(self, records: Sequence[EvaluationRecord]) -> Iterator[str]:
         """Rows that nothing on the board shows, and rows of which a curve could show one alone."""
@@ -252,6 +394,11 @@ class Leaderboard:
                 yield f"{path}: belongs to no curve of the board; remove it."
 
 
+def _blocked(flags: Mapping[str, Sequence[Raised]]) -> set[str]:
+    """Digests of the rows that a flag keeps out of the ranking."""
+    return {digest for digest, found in flags.items() if blocks(found)}
+
+
 def _same_measurement(record: EvaluationRecord) -> str:
     """What a row measures, whatever it was measured with: names, stack, architecture, attack and seed."""
     victim = {k: v for k, v in record.victim.victim.items() if k != "digest"}
@@ -266,17 +413,48 @@ def _what_differs(record: EvaluationRecord, other: EvaluationRecord) -> str:
     return ", ".join(keys) or "nets to compare with"
 
 
+def _audited(victim: Mapping[str, Any], threat: Mapping[str, Any]) -> str:
+    """What an audit and the rows that it speaks of share: the victim as it answers, and the ball."""
+    return digest_of([victim["digest"], threat["norm"], threat["eps"]])
+
+
+def _write(path: Path, content: Mapping[str, Any], known: Mapping[str, Any] | None) -> None:
+    """Write a row or an audit, unless there is one of the same outcome already; `known` is the outcome there."""
+    if known is not None:
+        if known != content["outcome"]:
+            raise RowError(
+                f"{path}: holds another outcome for the same victim, attack, data and seed. Results must repeat on "
+                "one machine; remove the old file if it comes from another machine or version."
+            )
+        return
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    atomic_write(path, (text + "\n").encode())
+
+
 def read_row(path: Path) -> EvaluationRecord:
     """The row in `path`.
 
     Raises:
         RowError: it is damaged, edited or of a newer schema; the message names the file.
     """
+    return _read(path, EvaluationRecord.from_json)
+
+
+def read_audit(path: Path) -> AuditRecord:
+    """The audit in `path`.
+
+    Raises:
+        RowError: as `read_row`.
+    """
+    return _read(path, AuditRecord.from_json)
+
+
+def _read(path: Path, load: Callable[[Mapping[str, Any]], Record]) -> Record:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise RowError(f"{path}: can't be read as JSON: {error}.") from None
     try:
-        return EvaluationRecord.from_json(plain)
+        return load(plain)
     except RowError as error:
         raise RowError(f"{path}: {error}") from None

@@ -10,6 +10,8 @@ momentum = 1.0
 
 A recipe's name stands wherever a plugin's can. What it builds is the plugin it names, whose spec and digest know
 nothing of the recipe.
+
+Another file holds the rungs of the audit: attacks as texts, each with the place where it stands.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from typing import Any
 
 from robustnoise.errors import BrokenPlugin
 
+RUNGS = ("null", "control", "transfer", "query", "white-box")
+"""The ladder of an audit, from what can do nothing to what sees everything."""
 OWN = ("plugin", "reference")
 """Keys of a recipe that are no parameters."""
 
@@ -70,3 +74,48 @@ def read_recipes(package: str, file: str, prefix: str, origin: str) -> Iterator[
         params = {key: value for key, value in table.items() if key not in OWN}
         name = f"{prefix}/{bare}" if prefix else bare
         yield Recipe(name, plugin, params, reference, origin, package)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """An attack of the audit.
+
+    Args:
+        name: as results are called; ``package/name`` for a third party's.
+        rung: where it stands, one of `RUNGS`.
+        attack: its text, with ``{steps}``, ``{draws}`` and ``{queries}`` for the audit to fill in.
+        norm: the one that it is for; None is any.
+    """
+
+    name: str
+    rung: str
+    attack: str
+    norm: str | None = None
+
+    def filled(self, **numbers: int) -> str:
+        """The text with its numbers."""
+        text = self.attack
+        for key, value in numbers.items():
+            text = text.replace(f"{{{key}}}", str(value))
+        return text
+
+
+def read_ladder(package: str, file: str, prefix: str, origin: str) -> Iterator[Rung]:
+    """The rungs in `file`, a path inside the folder of `package`.
+
+    Raises:
+        BrokenPlugin: the file is absent or no TOML, or a table has other keys than those of a `Rung`.
+    """
+    path = importlib.resources.files(package) / file
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BrokenPlugin(f"ladder of {origin}: {file} can't be read: {error}.") from None
+    for bare, table in tables.items():
+        try:
+            rung = Rung(f"{prefix}/{bare}" if prefix else bare, **table)
+        except TypeError as error:
+            raise BrokenPlugin(f"ladder of {origin}: {file}: [{bare}]: {error}.") from None
+        if rung.rung not in RUNGS:
+            raise BrokenPlugin(f"ladder of {origin}: {file}: [{bare}]: rung = {rung.rung!r}: expected {RUNGS}.")
+        yield rung

@@ -103,6 +103,47 @@ REQUIRED = {
 ARMS = ("victim", "reference", "undefended")
 
 
+def filed(identity: Mapping[str, Any], outcome: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a record's file."""
+    return {
+        "schema": SCHEMA,
+        "digest": digest_of(identity),
+        "outcome_digest": digest_of(outcome),
+        "identity": identity,
+        "outcome": outcome,
+        "provenance": dict(provenance),
+    }
+
+
+def verified(plain: Mapping[str, Any], what: str) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """Identity, outcome and number of images of a record's file, of which schema and digests fit.
+
+    Args:
+        plain: the content of the file.
+        what: what it should be, for messages.
+
+    Raises:
+        RowError: another schema, or a digest that doesn't fit the content.
+        KeyError, TypeError: something is missing, or no table.
+    """
+    schema = plain["schema"]
+    if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+        newer = isinstance(schema, int) and schema > SCHEMA
+        advice = "Upgrade robustnoise." if newer else f"The {what} was not written by robustnoise."
+        raise RowError(f"schema {schema!r}; this version reads 1 to {SCHEMA}. {advice}")
+    identity, outcome = plain["identity"], plain["outcome"]
+    for part, content, claimed in (
+        ("identity", identity, plain["digest"]),
+        ("outcome", outcome, plain["outcome_digest"]),
+    ):
+        if digest_of(content) != claimed:
+            raise RowError(f"the {part} was changed after it was written: its digest doesn't fit.")
+    n = outcome["n"]
+    if not isinstance(n, int) or not 0 < n <= MAX_IMAGES:
+        raise RowError(f"n = {n!r}: expected 1 to {MAX_IMAGES} images.")
+    return identity, outcome, n
+
+
 @dataclass(frozen=True)
 class EvaluationRecord:
     """A victim under an attack or on clean images alone, beside its reference and the undefended net.
@@ -153,15 +194,7 @@ class EvaluationRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The row file's content."""
-        identity, outcome = self.identity, self.outcome
-        return {
-            "schema": SCHEMA,
-            "digest": digest_of(identity),
-            "outcome_digest": digest_of(outcome),
-            "identity": identity,
-            "outcome": outcome,
-            "provenance": dict(self.provenance),
-        }
+        return filed(self.identity, self.outcome, self.provenance)
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> EvaluationRecord:
@@ -171,21 +204,7 @@ class EvaluationRecord:
             RowError: another schema, a digest that doesn't fit the content, or damaged counts.
         """
         try:
-            schema = plain["schema"]
-            if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
-                newer = isinstance(schema, int) and schema > SCHEMA
-                advice = "Upgrade robustnoise." if newer else "The row was not written by robustnoise."
-                raise RowError(f"schema {schema!r}; this version reads 1 to {SCHEMA}. {advice}")
-            identity, outcome = plain["identity"], plain["outcome"]
-            for what, content, claimed in (
-                ("identity", identity, plain["digest"]),
-                ("outcome", outcome, plain["outcome_digest"]),
-            ):
-                if digest_of(content) != claimed:
-                    raise RowError(f"the {what} was changed after it was written: its digest doesn't fit.")
-            n = outcome["n"]
-            if not isinstance(n, int) or not 0 < n <= MAX_IMAGES:
-                raise RowError(f"n = {n!r}: expected 1 to {MAX_IMAGES} images.")
+            identity, outcome, n = verified(plain, "row")
             for part, keys in REQUIRED.items():
                 if part == "attack" and identity[part] is None:
                     continue

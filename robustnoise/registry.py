@@ -2,7 +2,7 @@
 
 A package registers one entry point in the group ``robustnoise.plugins`` that points at a table ``name ->
 "module:Class"``. Nothing is imported before it is asked for; a package that fails to import stays listed as broken.
-Beside the table a package may name a file of recipes (`robustnoise.recipes`).
+Beside the table a package may name a file of recipes and one of rungs for the audit (`robustnoise.recipes`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from robustnoise.errors import (
     UnknownPlugin,
     did_you_mean,
 )
-from robustnoise.recipes import Recipe, read_recipes
+from robustnoise.recipes import Recipe, Rung, read_ladder, read_recipes
 from robustnoise.spec import (
     WORDS,
     Call,
@@ -94,6 +94,7 @@ class Registry:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._recipes: dict[str, Recipe] = {}
+        self._rungs: dict[str, Rung] = {}
         self.broken: dict[str, str] = {}
         """Packages whose table can't be read, with the cause."""
 
@@ -165,14 +166,17 @@ class Registry:
         try:
             table = point.load()
             # Not getattr: the package's own __getattr__ may ask this registry, which isn't there yet.
-            file = vars(sys.modules[point.module]).get("RECIPES")
+            package = vars(sys.modules[point.module])
+            file, ladder = package.get("RECIPES"), package.get("LADDER")
             recipes = list(read_recipes(point.module, file, prefix, origin)) if file else []
+            rungs = list(read_ladder(point.module, ladder, prefix, origin)) if ladder else []
         except Exception as error:  # noqa: BLE001 - a third party's import may raise anything; it is kept as broken
             self.broken[point.name] = f"{origin}: {type(error).__name__}: {error}"
             return
         self.add(prefix, table, origin)
         for recipe in recipes:
             self.add_recipe(recipe)
+        self._rungs |= {rung.name: rung for rung in rungs}
 
     def entries(self) -> list[Entry]:
         """Every registered plugin, sorted by name."""
@@ -185,6 +189,10 @@ class Registry:
     def recipe(self, name: str) -> Recipe | None:
         """The recipe called `name`, or None."""
         return self._recipes.get(name)
+
+    def ladder(self) -> list[Rung]:
+        """What an audit attacks with, in the order of the packages' files."""
+        return list(self._rungs.values())
 
     def find(self, name: str, kind: str | None = None) -> type[Plugin]:
         """The class registered as `name`, or that the recipe of that name configures.

@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"compose", "registry"},
     {"blocks", "data", "models", "training", "oracle", "store"},
     {"api"},
-    {"stats", "tally", "records", "flags"},
+    {"stats", "tally", "records", "audits", "flags", "examples"},
     {"harness"},
     {"report"},
     {"evaluation", "board", "leaderboard"},
@@ -41,7 +41,14 @@ WITHIN = [
     ("tally", "stats"),
     ("records", "stats"),
     ("records", "tally"),
+    ("audits", "stats"),
+    ("audits", "tally"),
+    ("audits", "records"),
+    ("flags", "stats"),
+    ("flags", "tally"),
     ("flags", "records"),
+    ("flags", "audits"),
+    ("examples", "records"),
     ("leaderboard", "board"),
 ]
 """Which module of a layer may import which of the same layer."""

@@ -28,6 +28,7 @@ PLUGINS = {
     "transfer": "robustnoise_attacks.transfer:TransferAttack",
 }
 RECIPES = "recipes/crafters.toml"
+LADDER = "recipes/ladder.toml"
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnoise.blocks import BLOCK
+from robustnoise.board.contrasts import declared
 from robustnoise.board.file import BoardFile, BudgetPart, VictimPart
 from robustnoise.board.recipes import expand, expand_recipes
 from robustnoise.board.sweeps import Swept, sweep
@@ -18,6 +19,7 @@ from robustnoise.errors import BadBoard, RobustnoiseError
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.models.targets.text import TargetText
 from robustnoise.registry import build, spec_of, written_out
+from robustnoise.report.contrasts import Contrast
 from robustnoise.report.curves import Curve
 from robustnoise.report.published import Published
 from robustnoise.store import IDENTITY
@@ -107,6 +109,10 @@ class Board:
         """Names of the victims that are audited and shown with images."""
         return self.file.run.headline or tuple(v.name for v in self.listed)
 
+    def shown(self, victim: str) -> bool:
+        """Whether images that attacks won from a victim of that name are shown."""
+        return victim in self.headline
+
     @property
     def points(self) -> frozenset[str]:
         """Names of the victims that are points of curves alone."""
@@ -121,6 +127,15 @@ class Board:
     def published(self) -> tuple[Published, ...]:
         """Published figures, for reports."""
         return tuple(Published(p.victim, p.accuracy / 100, p.source) for p in self.file.published)
+
+    @cached_property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """The declared contrasts, for reports.
+
+        Raises:
+            BadBoard: with file and key.
+        """
+        return declared(self.file.contrasts, [v.name for v in self.listed], self.attacks, self.origin)
 
     @cached_property
     def _swept(self) -> Swept:
@@ -245,10 +260,8 @@ class Board:
         data = setting["data"]
         theirs = {k: setting[k] for k in ("threat", "budget", "draws", "block", "identity")}
         theirs["data"] = {k: data.get(k) for k in ("name", "sizes")}
-        # The text follows from the specs, and may name a recipe that there wasn't yet.
-        known = {**victim, "defense": written_out(victim["defense"])}
-        namesakes = [v for v in self.victims if v.name == victim["name"]]
-        if any({**v.identity(victim["digest"]), "text": victim["text"]} != known for v in namesakes):
+        namesakes = self._namesakes(victim)
+        if namesakes is None:
             return False
         if attack is None:
             wanted = victim["name"] in self.points if self.attacked else bool(namesakes)
@@ -256,3 +269,22 @@ class Board:
             ours = [spec_of(a.attack).to_json() for a in self.attacks]
             wanted = attack["scope"] != "audit" and written_out(attack["spec"]) in ours
         return wanted and theirs == self.protocol(attacked=attack is not None)
+
+    def audits(self, setting: Mapping[str, Any], victim: Mapping[str, Any]) -> bool:
+        """Whether an audit is one of the board's victims, on its data, in its ball."""
+        data, threat = setting["data"], setting["threat"]
+        ours = self.protocol()
+        return (
+            bool(self._namesakes(victim))
+            and {k: data.get(k) for k in ("name", "sizes")} == ours["data"]
+            and {**threat, "access": None} == {**(ours["threat"] or {}), "access": None}
+        )
+
+    def _namesakes(self, victim: Mapping[str, Any]) -> list[Victim] | None:
+        """The board's victims of that name; None where one of them is another victim."""
+        # The text follows from the specs, and may name a recipe that there wasn't yet.
+        known = {**victim, "defense": written_out(victim["defense"])}
+        namesakes = [v for v in self.victims if v.name == victim["name"]]
+        if any({**v.identity(victim["digest"]), "text": victim["text"]} != known for v in namesakes):
+            return None
+        return namesakes

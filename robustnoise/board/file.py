@@ -79,7 +79,8 @@ class BudgetPart(Part):
 class RunPart(Part):
     """How a run is done; the seed and the threads are part of a row's identity, but not of the protocol.
 
-    `headline` names the victims that are audited and shown with images; none names all that the board lists.
+    `headline` names the victims that are audited and shown with images; none names all that the board lists. `baseline`
+    names the adversarially trained one, without noise, with which an audit compares the nets of noisy victims.
     """
 
     model: str = "small-cnn"
@@ -88,6 +89,7 @@ class RunPart(Part):
     seed: int = 0
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
     headline: tuple[EntryName, ...] = ()
+    baseline: str | None = None
 
 
 class VictimPart(Part):
@@ -174,6 +176,15 @@ class PublishedPart(Part):
     source: Annotated[str, Field(min_length=1)]
 
 
+class ContrastPart(Part):
+    """A comparison that the board declares before its run; with a margin it asks for non-inferiority."""
+
+    victim: EntryName
+    against: EntryName
+    on: EntryName
+    margin: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
 class BoardFile(Part):
     """The whole file. Without attacks there is no threat and no budget either: accuracy on clean images is measured."""
 
@@ -190,6 +201,7 @@ class BoardFile(Part):
     attacks: Annotated[dict[EntryName, str], Field(min_length=1)] | None = None
     curves: list[CurvePart] = []
     published: list[PublishedPart] = []
+    contrasts: Annotated[list[ContrastPart], Field(max_length=6)] = []
 
     @model_validator(mode="after")
     def _check(self) -> BoardFile:

@@ -68,6 +68,7 @@ def board_from(content: Mapping[str, Any], origin: str) -> Board:
         check_parts(board.victims, board.attacks, board.threat, file.run.undefended)
         check_published([p.victim for p in file.published], board.victims, origin)
         file.data.sizes()
+        _ = board.contrasts
         _check_headline(board)
     except ValidationError as error:
         raise BadBoard("\n".join(f"{origin}: {_where(e)}: {_why(e)}" for e in error.errors())) from None
@@ -80,10 +81,12 @@ def board_from(content: Mapping[str, Any], origin: str) -> Board:
 
 def _check_headline(board: Board) -> None:
     names = [v.name for v in board.listed]
-    for name in board.headline:
+    baseline = board.file.run.baseline
+    named = [("headline", name) for name in board.headline] + ([("baseline", baseline)] if baseline else [])
+    for key, name in named:
         if name not in names:
             raise BadBoard(
-                f"{board.origin}: run.headline: {name!r} is none of the listed victims.{did_you_mean(name, names)}"
+                f"{board.origin}: run.{key}: {name!r} is none of the listed victims.{did_you_mean(name, names)}"
             )
 
 

@@ -36,6 +36,13 @@ Eps = Annotated[str, typer.Option(help="Radius in pixels of [0, 1]; fractions su
 NormName = Annotated[str, typer.Option(help="linf or l2.")]
 AccessName = Annotated[str, typer.Option(help="What the victim answers: labels, scores or logits.")]
 ModelText = Annotated[str, typer.Option(help="Architecture of the victims that are trained here.")]
+Target = Annotated[
+    str | None, typer.Option(help="A model of yours: onnx:FILE, http://..., FILE.safetensors or MODULE:FACTORY.")
+]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="Of the target: key=value, such as max_rows=5000; see docs/targets.md."),
+]
 Draws = Annotated[int, typer.Option(min=1, help="Fresh scoring draws of a stochastic victim.")]
 Queries = Annotated[int | None, typer.Option(min=0, help="Queries in all; none is no limit.")]
 Trust = Annotated[bool, typer.Option("--trust-code", help="Let a target MODULE:FACTORY run that code.")]
@@ -64,6 +71,7 @@ def run(
     jobs: Jobs = 1,
     data_dir: DataDir = None,
     plugin: Plugins = None,
+    audit: Annotated[bool, typer.Option("--audit", help="Audit the headline victims too; see docs/flags.md.")] = False,
     plan: Plan = False,
     trust_code: Trust = False,
 ) -> None:
@@ -75,7 +83,7 @@ def run(
     changes += [f"data.evaluation={limit}"] if limit is not None else []
     run_board(
         board, output, changes, device=device, jobs=jobs, data_dir=data_dir, plugins=plugin or [], plan=plan,
-        trust_code=trust_code,
+        trust_code=trust_code, audits=audit,
     )  # fmt: skip
 
 
@@ -96,13 +104,8 @@ def evaluate(
     defense: Annotated[
         str | None, typer.Option(help='Such as "pgd-training(eps=0.3) | layer-noise(snr_db=20)".')
     ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(help="A model of yours: onnx:FILE, http://..., FILE.safetensors or MODULE:FACTORY."),
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(help="Of the target: key=value, such as max_rows=5000; see docs/targets.md.")
-    ] = None,
+    target: Target = None,
+    option: TargetOption = None,
     trust_code: Trust = False,
     data: DataName = "mnist-5k",
     eps: Eps = "0.3",
@@ -141,6 +144,50 @@ def evaluate(
     if option or trust_code:
         raise BadParameter("--option and --trust-code belong to --target.")
     evaluate_defense(defense, undefended or "plain-training", attack, setting)
+
+
+@app.command("audit")
+def audit_command(
+    defense: Annotated[
+        str | None, typer.Argument(metavar="VICTIM", help='Such as "pgd-training(eps=0.3) | layer-noise(snr_db=20)".')
+    ] = None,
+    target: Target = None,
+    option: TargetOption = None,
+    trust_code: Trust = False,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help='What a noisy victim is compared with, its noise off: such as "pgd-training(eps=0.3)" [default: a '
+            "constant answer]."
+        ),
+    ] = None,
+    data: DataName = "mnist-5k",
+    eps: Eps = "0.3",
+    norm: NormName = "linf",
+    model: ModelText = "small-cnn",
+    images: Annotated[int, typer.Option(min=1, help="The first of the evaluation images; 256 to 1,000.")] = 256,
+    draws: Draws = 10,
+    seed: Seed = None,
+    device: Device = "cpu",
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+    json: Json = False,
+) -> None:
+    """Climb a ladder of sanity checks: is a victim's robust accuracy to be believed? Prints a verdict to paste.
+
+    Exits with 0 where no blocking flag was raised, 1 where one was, 2 on errors, 3 where somebody else's attack failed.
+    """
+    from robustnoise.cli.auditing import audit_victim
+    from robustnoise.cli.running import Setting
+
+    if target is None and (option or trust_code):
+        raise BadParameter("--option and --trust-code belong to --target.")
+    setting = Setting(
+        data=data, eps=eps, norm=norm, access="labels", model=model, draws=draws, budget=None, seed=seed or 0,
+        limit=None, device=device, jobs=1, data_dir=data_dir, plugins=plugin or [], plan=False, json=json,
+        trust_code=trust_code,
+    )  # fmt: skip
+    raise typer.Exit(audit_victim(defense, target, option or [], baseline, images, setting))
 
 
 @app.command()
@@ -198,11 +245,12 @@ def data(data_dir: DataDir = None, json: Json = False) -> None:
 def board_show(
     board: Annotated[str, typer.Argument(help="A board's folder, a run's, or the name of a shipped board.")],
     json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the rows as CSV.")] = False,
 ) -> None:
-    """Print the rows of a board."""
+    """Print the rows of a board; docs/reading-a-row.md explains every column."""
     from robustnoise.cli.looking import show_board
 
-    show_board(board, json=json)
+    show_board(board, json=json, csv=csv)
 
 
 @board_app.command("verify")
@@ -219,6 +267,28 @@ def board_report(board: Annotated[str, typer.Argument(help="A board's folder.")]
     from robustnoise.leaderboard import Leaderboard
 
     print(Leaderboard(board).write_report())
+
+
+@board_app.command("page")
+def board_page(
+    board: Annotated[str, typer.Argument(help="A board's folder, a run's, or the name of a shipped board.")],
+    output: Annotated[Path, typer.Option(help="The HTML file.")],
+) -> None:
+    """Write one HTML file to open from disk: sortable rows, curves, details, comparisons."""
+    from robustnoise.cli.looking import write_page
+
+    write_page(board, output)
+
+
+@board_app.command("index")
+def board_index(
+    boards: Annotated[list[str], typer.Argument(help="Boards, or folders of boards.")],
+    output: Annotated[Path, typer.Option(help="The folder for index.html and the pages.")],
+) -> None:
+    """Write the pages of boards and an index over them."""
+    from robustnoise.cli.looking import write_index
+
+    write_index(boards, output)
 
 
 @board_app.command("publish")

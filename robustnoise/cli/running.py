@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from robustnoise.audits import AuditRecord
 from robustnoise.board import (
     Board,
     BudgetPart,
@@ -29,6 +30,9 @@ from robustnoise.cli.progress import bars
 from robustnoise.data.locate import cache_root
 from robustnoise.errors import BadParameter
 from robustnoise.evaluation import comparison
+from robustnoise.flags import raised
+from robustnoise.harness.auditing import audit
+from robustnoise.harness.examples import examples
 from robustnoise.harness.experiment import Experiment
 from robustnoise.harness.runner import plan as make_plan
 from robustnoise.harness.runner import run
@@ -37,8 +41,8 @@ from robustnoise.records import EvaluationRecord
 from robustnoise.registry import registry
 from robustnoise.report.plots import require_matplotlib
 from robustnoise.report.terminal import print_board, stdout
-from robustnoise.report.text import sentence
-from robustnoise.report.views import RowView, row_view, summary
+from robustnoise.report.text import sentences
+from robustnoise.report.views import row_view, summary
 from robustnoise.spec import parse_number
 from robustnoise.store import atomic_write
 from robustnoise.threat import Norm
@@ -58,9 +62,10 @@ def run_board(
     plugins: Sequence[Path],
     plan: bool,
     trust_code: bool = False,
+    audits: bool = False,
 ) -> None:
-    """Run a board into a folder of its own and show it."""
-    _load_plugins(plugins)
+    """Run a board into a folder of its own and show it; `audits` makes those of its headline victims too."""
+    load_plugins(plugins)
     folder = find_board(name)
     board = load_board(folder, changes)
     experiment = board.experiment(
@@ -69,6 +74,8 @@ def run_board(
     if plan:
         _show_plan(experiment)
         return
+    if audits and board.threat is None:
+        raise BadParameter(f"--audit: {board.name} has no threat model, so there is nothing to audit.")
     if board.curves or board.budget.stops:
         require_matplotlib()
     output = output or Path("runs") / board.name
@@ -79,17 +86,25 @@ def run_board(
     target = Leaderboard(output)
     for record in records:
         target.add(record)
+    for audited in _audits(experiment, board) if audits else ():
+        target.add_audit(audited)
     rows = target.rows()
     shown = target.contents(rows)
     target.write_report(shown)
+    target.add_examples(examples(experiment, open_store(), records, board.shown))
     if len(rows) != len(records) or not all(map(target.ranked, rows)):
         # A changed protocol leaves no row ranked; what was run is shown all the same, and that alone.
         shown = target.contents(records, unranked=True)
     print_board(stdout(), board.file.title or board.name, *shown)
-    for line in _sentences(shown.rows):
+    for line in sentences(shown.rows):
         stdout().print(line, highlight=False, soft_wrap=True)
     stdout().print(f"Rows and REPORT.md are in {output}.", highlight=False, soft_wrap=True)
     _report_failures(failures)
+
+
+def _audits(experiment: Experiment, board: Board) -> list[AuditRecord]:
+    with bars() as progress:
+        return audit(experiment, open_store(), board.headline, baseline=board.file.run.baseline, progress=progress)
 
 
 def _report_failures(failures: Sequence[str]) -> None:
@@ -104,19 +119,6 @@ def _report_failures(failures: Sequence[str]) -> None:
         file=sys.stderr,
     )
     raise typer.Exit(ATTACK_FAILED)
-
-
-def _sentences(views: Sequence[RowView]) -> list[str]:
-    """What each victim changed against its reference under the attack that hurts it most."""
-    lines = []
-    for victim in dict.fromkeys(v.victim for v in views):
-        rows = [v for v in views if v.victim == victim and v.delta is not None and v.scope != "control"]
-        if rows:
-            worst = min(rows, key=lambda v: v.scored.single.value)
-            assert worst.delta is not None
-            measure = f"robust accuracy under {worst.attack}" if worst.attack else "accuracy"
-            lines.append(sentence(f"{victim} (against {worst.against})", measure, worst.delta, worst.n))
-    return lines
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ class Setting:
 
 def evaluate_defense(defense: str, undefended: str, attacks: Sequence[str], setting: Setting) -> None:
     """One defense, its net without inference stages and the undefended net, under the given attacks and the null."""
-    _load_plugins(setting.plugins)
+    load_plugins(setting.plugins)
     victims = {"undefended": VictimPart(defense=undefended), "defense": VictimPart(defense=checkpoints(defense))}
     _evaluate(defense, victims, attacks, "undefended", setting)
 
@@ -191,9 +193,9 @@ def _evaluate(
         print(json.dumps([r.to_json() for r in records], allow_nan=False))
         _report_failures(failures)
         return
-    views = [row_view(r, ranked=False) for r in records]
+    views = [row_view(r, ranked=False, flags=raised(r, records)) for r in records]
     print_board(stdout(), f"{what} on {setting.data}", views, summary(records))
-    for line in _sentences(views):
+    for line in sentences(views):
         stdout().print(line, highlight=False, soft_wrap=True)
     _report_failures(failures)
 
@@ -202,7 +204,7 @@ def evaluate_target(
     target: str, options: Sequence[str], defense: str | None, attacks: Sequence[str], setting: Setting
 ) -> None:
     """A target that somebody brings, alone and behind inference stages, under the given attacks and the null."""
-    _load_plugins(setting.plugins)
+    load_plugins(setting.plugins)
     chosen = target_options(options)
     victims = {"target": VictimPart(target=target, options=chosen)}
     if defense is not None:
@@ -227,7 +229,7 @@ def target_options(texts: Sequence[str]) -> dict[str, Any]:
 
 def compare_victims(first: str, second: str, attack: str, setting: Setting) -> None:
     """Two victims under one attack."""
-    _load_plugins(setting.plugins)
+    load_plugins(setting.plugins)
     victims = {
         "first": VictimPart(defense=checkpoints(first)),
         "second": VictimPart(defense=checkpoints(second), reference="first"),
@@ -256,7 +258,8 @@ def journals() -> Path:
     return cache_root() / "journals"
 
 
-def _load_plugins(paths: Sequence[Path]) -> None:
+def load_plugins(paths: Sequence[Path]) -> None:
+    """Register one-file plugins."""
     for path in paths:
         registry().add_file(path)
 

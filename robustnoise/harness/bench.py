@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from robustnoise.data import Split
 from robustnoise.errors import BadData
 from robustnoise.harness.collecting import collect, images_at
 from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.looking import look
 from robustnoise.harness.memory import Memory
 from robustnoise.harness.scoring import count_draws, label_images
 from robustnoise.models.classifier import TorchClassifier
@@ -118,7 +121,7 @@ class Bench:
                 base = self._base(self.weights(victim))
             _, inference = split_stages(victim.defense)
             seeds = self.seeds.child("defend", "inference")
-            with self._threads():
+            with self.threads():
                 ctx = Context(self.experiment.dataset.train, seeds, device=self.experiment.device, shared=self._shared)
                 classifier = inference.apply(base, ctx)
             if None in self.experiment.attacks_on(victim):  # under attack every question is another one
@@ -144,7 +147,7 @@ class Bench:
             oracle = self._oracle(victim, seeds, per_image=None) if attack.attack.traits.queries else None
             partial = self.store.partial_path(cell_key("substitute", inputs))
             label = f"substitute {attack.name}" + (f" of {victim.name}" if oracle else "")
-            ctx = Context(None, seeds.child("fit"), partial, self._labelled(label), self.experiment.device)
+            ctx = Context(None, seeds.child("fit").fork(), partial, self._labelled(label), self.experiment.device)
             fitted = two_stage.substitute.fit(oracle, seed_data, ctx)
             stored = {f"weights-{i}" if i else "weights": n for i, n in enumerate(fitted.networks)}
             return {k: classifier_bytes(_torch(n, attack.name)) for k, n in stored.items()}, {"queries": fitted.queries}
@@ -199,12 +202,12 @@ class Bench:
         """The substitute, whole."""
         substitute = _two_stage(attack).substitute
         networks = tuple(self._load(self.store.read(fitted, name)) for name in sorted(fitted.outputs, key=_number))
-        seeds = self.seeds.child("substitute", spec_of(substitute).digest(), "source")
+        seeds = self.seeds.child("substitute", spec_of(substitute).digest(), "source").fork()
         return substitute.source(networks, self._seed_data(), Context(None, seeds, device=self.experiment.device))
 
     def _craft(self, attack: Attack, model: Classifier, queries: int) -> Computed:
         crafter: Crafter = attack.attack.crafter  # type: ignore[attr-defined]
-        seeds, threat = self.seeds.child("craft", spec_of(crafter).digest()), self._threat()
+        seeds, threat = self.seeds.child("craft", spec_of(crafter).digest()).fork(), self._threat()
         crafter = crafter.informed(self._seed_data())
 
         def block(number: int, targets: Targets) -> AttackResult:
@@ -221,9 +224,12 @@ class Bench:
             seeds = self.seeds.child("attack", spec, number)
             oracle = None
             if queries:
-                left = None if budget.total is None else budget.total - spent
-                oracle = self._oracle(victim, seeds, per_image=budget.per_image, total=left, stops=budget.stops)
-            result = attack.attack.run(oracle, seed_data, targets, self._threat(), seeds.child("own"))
+                # A part gets its share of what is left, so that the first images don't eat what the last ones need.
+                share, waiting = None, len(self.experiment.dataset.evaluation) - number * CHUNK
+                if budget.total is not None:
+                    share = (budget.total - spent) * len(targets.ids) // waiting
+                oracle = self._oracle(victim, seeds, per_image=budget.per_image, total=share, stops=budget.stops)
+            result = attack.attack.run(oracle, seed_data, targets, self._threat(), seeds.child("own").fork())
             spent += oracle.spent if oracle else 0
             return result
 
@@ -326,6 +332,22 @@ class Bench:
 
         return self._cell("agreement", inputs, run)
 
+    def look(self, victim: Victim) -> Cell:
+        """What the victim shows, whether its gradients and its answers are what an attack takes them for."""
+        classifier, images = self.classifier(victim), self.experiment.dataset.evaluation
+        inputs = {"victim": classifier.digest, "images": images.digest, "block": BLOCK, **self._machine()}
+
+        def run() -> Computed:
+            return {}, look(classifier, images, self.seeds.child("look"))._asdict()
+
+        return self._cell("look", inputs, run)
+
+    def under(self, threat: ThreatModel) -> Bench:
+        """The same bench with another attacker; victims are loaded once for both."""
+        other = copy.copy(self)
+        other.experiment = replace(self.experiment, threat=threat)
+        return other
+
     # ----------------------------------------------------------------------------------------------------- helpers
 
     def _oracle(
@@ -385,7 +407,8 @@ class Bench:
         return _Labelled(self.progress, label)
 
     @contextmanager
-    def _threads(self) -> Iterator[None]:
+    def threads(self) -> Iterator[None]:
+        """With as many threads as the experiment's identity says."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.experiment.threads)
         try:
@@ -401,7 +424,7 @@ class Bench:
             return cell
         if not self.compute:
             raise NotCached(stage)
-        with self._threads():
+        with self.threads():
             outputs, facts = run()
         cell = self.store.put(stage, inputs, outputs, facts)
         if partial:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustnoise import stats
+from robustnoise.stats import resampling
 from tests.unit.stats_helpers import Ints, generator
 
 
@@ -85,14 +86,14 @@ def test_the_sign_flip_p_is_the_exact_one() -> None:
     flips = np.array(list(product([-1, 1], repeat=d.size))) @ d
     exact = (np.abs(flips) >= d.sum()).mean()
     delta = stats.paired_delta(np.maximum(d, 0), 5, np.maximum(-d, 0), 5, generator())
-    assert delta.p_value == pytest.approx(exact, abs=4 * math.sqrt(exact / stats.RESAMPLES))
+    assert delta.p_value == pytest.approx(exact, abs=4 * math.sqrt(exact / resampling.RESAMPLES))
 
 
 def test_the_sign_flip_p_is_valid_under_the_null() -> None:
     rng, boards = generator(13), 250
     p = rng.beta(4, 1, (boards, 60))
     pairs = zip(rng.binomial(10, p), rng.binomial(10, p), strict=True)
-    p_values = np.array([stats._sign_flip((a - b) / 10, rng) for a, b in pairs])
+    p_values = np.array([resampling.sign_flip((a - b) / 10, rng) for a, b in pairs])
     for level in (0.05, 0.2, 0.5):
         assert abs((p_values <= level).mean() - level) < 4 * math.sqrt(level * (1 - level) / boards)
 
@@ -133,7 +134,7 @@ def test_any_pair_has_a_legal_delta_that_swapping_negates(pair: tuple[Ints, int,
 
 
 def test_the_bootstrap_covers_the_true_difference_of_stochastic_victims(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats, "RESAMPLES", 1_999)  # coverage hardly depends on it, time does
+    monkeypatch.setattr(resampling, "RESAMPLES", 1_999)  # coverage hardly depends on it, time does
     boards, n, draws, gain = 300, 150, 20, 0.04
     rng = generator(16)
     p = rng.beta(6, 1, (boards, n))
