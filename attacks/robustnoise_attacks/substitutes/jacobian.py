@@ -31,7 +31,7 @@ from robustnoise.api import (
     fit,
     to_tensor,
 )
-from robustnoise_attacks.substitutes.labelling import affordable, label
+from robustnoise_attacks.substitutes.labelling import affordable, label, need_answers
 from robustnoise_attacks.substitutes.parts import check_stages, noisy
 
 
@@ -84,6 +84,7 @@ class JacobianSubstitute(Substitute):
         """See `Substitute.fit`."""
         if oracle is None:
             raise BadParameter("jacobian: the substitute learns from the victim's labels; give it an oracle.")
+        need_answers("jacobian", oracle, self.repeats)
         start = oracle.spent
         seed = seed_data.take(min(self.seed_images, len(seed_data)))
         x, ids = torch.from_numpy(seed.floats()), to_tensor(seed.ids)
