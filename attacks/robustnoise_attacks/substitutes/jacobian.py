@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from robustnoise.api import (
+    BLOCK,
     AttackTraits,
     BadParameter,
     Classifier,
@@ -135,6 +136,12 @@ def augment(source: TorchClassifier, x: Tensor, y: Tensor, step: float) -> Tenso
         y: (n,) int64; an abstention (-1) counts as class 0.
         step: pixels; below 0 it leads away from y.
     """
+    # Block by block, since a pass with gradients keeps every layer's outputs.
+    parts = zip(x.split(BLOCK), y.split(BLOCK), strict=True)
+    return torch.cat([_step(source, rows, labels, step) for rows, labels in parts])
+
+
+def _step(source: TorchClassifier, x: Tensor, y: Tensor, step: float) -> Tensor:
     device = source.device
     with torch.enable_grad():
         leaf = x.to(device).detach().requires_grad_(True)

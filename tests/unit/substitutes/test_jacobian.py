@@ -12,6 +12,7 @@ from robustnoise.api import Answer, Context, Linf, Schedule, SeedStream, build, 
 from robustnoise.oracle import CountingOracle
 from robustnoise.testing import CoinClassifier, linear_toy, toy_model, toy_split
 from robustnoise_attacks import JacobianSubstitute
+from robustnoise_attacks.substitutes import jacobian as jacobian_module
 from robustnoise_attacks.substitutes.jacobian import augment
 
 DATA = toy_split(40)
@@ -59,6 +60,15 @@ def test_on_a_linear_model_the_step_follows_the_weights() -> None:
     assert torch.allclose(augment(toy, x, y, 0.1), x + 0.1 * towards * sign)
     assert torch.allclose(augment(toy, x, y, -0.1), x - 0.1 * towards * sign)
     assert float(augment(toy, x, y, 1.0).max()) == 1.0  # clipped
+
+
+def test_it_takes_few_images_at_a_time_and_what_all_at_once_would_give() -> None:
+    source, seen = toy_model(), list[int]()
+    x, y = torch.rand(300, *source.input_shape, generator=torch.Generator().manual_seed(0)), torch.arange(300) % 3
+    whole = jacobian_module._step(source, x, y, 0.1)
+    source.module.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    assert torch.equal(augment(source, x, y, 0.1), whole)
+    assert seen == [128, 128, 44]
 
 
 def test_it_asks_what_a_naive_twin_asks() -> None:
