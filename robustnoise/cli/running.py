@@ -60,14 +60,14 @@ def run_board(
     trust_code: bool = False,
 ) -> None:
     """Run a board into a folder of its own and show it."""
-    _load_plugins(plugins)
+    load_plugins(plugins)
     folder = find_board(name)
     board = load_board(folder, changes)
     experiment = board.experiment(
         data_dir=data_dir, device=device, plugin_files=plugins, trust_code=trust_code, journals=journals()
     )
     if plan:
-        _show_plan(experiment)
+        show_plan(experiment)
         return
     if board.curves or board.budget.stops:
         require_matplotlib()
@@ -75,7 +75,7 @@ def run_board(
     # Written first: a folder that can't be written to is found before hours of work.
     atomic_write(output / "board.toml", (folder / "board.toml").read_bytes())
     failures: list[str] = []
-    records = _run(experiment, jobs, failures)
+    records = run_experiment(experiment, jobs, failures)
     target = Leaderboard(output)
     for record in records:
         target.add(record)
@@ -89,10 +89,10 @@ def run_board(
     for line in _sentences(shown.rows):
         stdout().print(line, highlight=False, soft_wrap=True)
     stdout().print(f"Rows and REPORT.md are in {output}.", highlight=False, soft_wrap=True)
-    _report_failures(failures)
+    report_failures(failures)
 
 
-def _report_failures(failures: Sequence[str]) -> None:
+def report_failures(failures: Sequence[str]) -> None:
     """Say which cells failed, and end the command with its own code, after everything else is written and shown."""
     if not failures:
         return
@@ -167,14 +167,14 @@ class Setting:
             journals=journals(),
         )
         if self.plan:
-            _show_plan(experiment, as_json=self.json)
+            show_plan(experiment, as_json=self.json)
             return None
-        return _run(experiment, self.jobs, failures)
+        return run_experiment(experiment, self.jobs, failures)
 
 
 def evaluate_defense(defense: str, undefended: str, attacks: Sequence[str], setting: Setting) -> None:
     """One defense, its net without inference stages and the undefended net, under the given attacks and the null."""
-    _load_plugins(setting.plugins)
+    load_plugins(setting.plugins)
     victims = {"undefended": VictimPart(defense=undefended), "defense": VictimPart(defense=checkpoints(defense))}
     _evaluate(defense, victims, attacks, "undefended", setting)
 
@@ -189,20 +189,20 @@ def _evaluate(
         return
     if setting.json:
         print(json.dumps([r.to_json() for r in records], allow_nan=False))
-        _report_failures(failures)
+        report_failures(failures)
         return
     views = [row_view(r, ranked=False) for r in records]
     print_board(stdout(), f"{what} on {setting.data}", views, summary(records))
     for line in _sentences(views):
         stdout().print(line, highlight=False, soft_wrap=True)
-    _report_failures(failures)
+    report_failures(failures)
 
 
 def evaluate_target(
     target: str, options: Sequence[str], defense: str | None, attacks: Sequence[str], setting: Setting
 ) -> None:
     """A target that somebody brings, alone and behind inference stages, under the given attacks and the null."""
-    _load_plugins(setting.plugins)
+    load_plugins(setting.plugins)
     chosen = target_options(options)
     victims = {"target": VictimPart(target=target, options=chosen)}
     if defense is not None:
@@ -227,7 +227,7 @@ def target_options(texts: Sequence[str]) -> dict[str, Any]:
 
 def compare_victims(first: str, second: str, attack: str, setting: Setting) -> None:
     """Two victims under one attack."""
-    _load_plugins(setting.plugins)
+    load_plugins(setting.plugins)
     victims = {
         "first": VictimPart(defense=checkpoints(first)),
         "second": VictimPart(defense=checkpoints(second), reference="first"),
@@ -256,17 +256,17 @@ def journals() -> Path:
     return cache_root() / "journals"
 
 
-def _load_plugins(paths: Sequence[Path]) -> None:
+def load_plugins(paths: Sequence[Path]) -> None:
     for path in paths:
         registry().add_file(path)
 
 
-def _run(experiment: Experiment, jobs: int, failures: list[str] | None) -> list[EvaluationRecord]:
+def run_experiment(experiment: Experiment, jobs: int, failures: list[str] | None) -> list[EvaluationRecord]:
     with bars() as progress:
         return run(experiment, open_store(), progress=progress, jobs=jobs, failures=failures)
 
 
-def _show_plan(experiment: Experiment, *, as_json: bool = False) -> None:
+def show_plan(experiment: Experiment, *, as_json: bool = False) -> None:
     lines = make_plan(experiment, open_store())
     if as_json:
         print(json.dumps([asdict(line) for line in lines]))
