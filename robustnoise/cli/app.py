@@ -210,7 +210,10 @@ def board_show(
 
 @board_app.command("verify")
 def board_verify(board: Annotated[str, typer.Argument(help="A board's folder or name.")]) -> None:
-    """Recompute every digest, count and the report; exits with 1 if anything is wrong."""
+    """Recompute every digest, statistic and the report, and re-hash what is here of weights, images and submissions.
+
+    Says which of those are not here. Exits with 1 if anything is wrong.
+    """
     from robustnoise.cli.looking import verify_board
 
     raise typer.Exit(verify_board(board))
@@ -278,11 +281,13 @@ def board_images(
 @board_app.command("rescore")
 def board_rescore(
     row: Annotated[str, typer.Argument(help="A row's file, or the first digits of its digest beside a BOARD.")],
-    board: Annotated[str | None, typer.Argument(help="The board of a digest [default: the folder above the file's].")]
-    = None,
+    board: Annotated[
+        str | None, typer.Argument(help="The board of a digest [default: the folder above the file's].")
+    ] = None,
     scoring_seed: Annotated[int, typer.Option(help="Of the fresh draws; each gives others.")] = 1,
-    submission: Annotated[Path | None, typer.Option(help="The folder that was handed in, where images are lost.")]
-    = None,
+    submission: Annotated[
+        Path | None, typer.Option(help="The folder that was handed in, where images are lost.")
+    ] = None,
     option: TargetOption = None,
     trust_code: Trust = False,
     jobs: Jobs = 1,

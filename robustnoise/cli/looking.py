@@ -11,6 +11,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from robustnoise.cli.caching import open_store
 from robustnoise.errors import BrokenPlugin
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.recipes import Recipe
@@ -19,6 +20,7 @@ from robustnoise.report import views as report_views
 from robustnoise.report.plots import require_matplotlib
 from robustnoise.report.terminal import print_board, stdout
 from robustnoise.spec import Plugin, allowed_values, describe_field, parameter_names
+from robustnoise.submission.artifacts import check_artifacts
 
 
 def show_board(name: str, *, json: bool) -> None:
@@ -31,13 +33,18 @@ def show_board(name: str, *, json: bool) -> None:
 
 
 def verify_board(name: str) -> int:
-    """Print every problem; 0 if there is none."""
+    """Print every problem, and which artifacts behind the rows were re-hashed; 0 if there is no problem."""
     board = Leaderboard(name)
     problems = board.verify()
+    if not problems:
+        rows = board.rows()
+        print(f"{len(rows)} rows verified.")
+        artifacts = check_artifacts(rows, open_store(), board.path)
+        problems = artifacts.problems
+        for line in artifacts.lines():
+            print(line)
     for problem in problems:
         print(problem)
-    if not problems:
-        print(f"{len(board.rows())} rows verified.")
     return 1 if problems else 0
 
 

@@ -150,7 +150,9 @@ def find_row(row: str, board: str | None) -> tuple[Leaderboard, EvaluationRecord
     if board is None:
         path = Path(row)
         if not path.is_file():
-            raise BadParameter(f"{row}: no such file. Give a row's file, or the first digits of its digest and a BOARD.")
+            raise BadParameter(
+                f"{row}: no such file. Give a row's file, or the first digits of its digest and a BOARD."
+            )
         return Leaderboard(path.resolve().parent.parent), read_row(path)
     place = Leaderboard(board)
     paths = [p for p in sorted(place.rows_folder.glob("*.json")) if row and p.name.startswith(row)]
@@ -168,7 +170,9 @@ def _submitted_names(record: EvaluationRecord) -> list[str]:
 
 def _show(record: EvaluationRecord, found: Rescored) -> None:
     attack = "clean images" if record.attack is None else record.attack["name"]
-    table = Table("victim", "images", "in the row", "fresh draws", "fresh - row", "paired p (Holm)", title_justify="left")
+    table = Table(
+        "victim", "images", "in the row", "fresh draws", "fresh - row", "paired p (Holm)", title_justify="left"
+    )
     adjusted = iter(found.adjusted)
     for c in found.comparisons:
         if c.differing is None:
@@ -186,7 +190,9 @@ def _sentence(found: Rescored) -> str:
     if found.holds:
         others = [c.name for c in found.comparisons if not c.same_net]
         aside = f" ({', '.join(dict.fromkeys(others))} made again with other weights)" if others else ""
-        return f"The numbers hold{aside}: no difference beyond fresh draws (alpha {ALPHA:g}), none where there are none."
+        return (
+            f"The numbers hold{aside}: no difference beyond fresh draws (alpha {ALPHA:g}), none where there are none."
+        )
     if found.same_objects:
         return "The numbers do NOT hold: the same nets give other answers about the same images."
     return (

@@ -222,7 +222,7 @@ class Bench:
         split = self.experiment.dataset.evaluation
         meter = self.progress.start(f"take in {name}", len(split))
 
-        def block(number: int, targets: Targets) -> AttackResult:
+        def block(number: int, _: Targets) -> AttackResult:
             return given.block(victim, number)
 
         return {"images": collect(name, split, self._threat(), block, rows=BLOCK, meter=meter)}, {"queries": 0}

@@ -76,7 +76,9 @@ class Given:
         """
         found = self.digests.get(victim, self.digests.get(ALL))
         if found is None:
-            raise BadData(f"no images were handed in for victim {victim!r}; there are some for {', '.join(self.digests)}.")
+            raise BadData(
+                f"no images were handed in for victim {victim!r}; there are some for {', '.join(self.digests)}."
+            )
         return found
 
     def block(self, victim: str, number: int) -> AttackResult:
@@ -87,7 +89,7 @@ class Given:
         """
         if self.images is None:
             raise BadData(
-                f"the images handed in for {victim!r} (sha256 {self.digest(victim)[:12]}...) are neither in the store nor "
+                f"the images handed in for {victim!r} ({self.digest(victim)[:12]}...) are neither in the store nor "
                 "beside the row. Get the submission's folder and give it with --submission."
             )
         images = self.images.get(victim, self.images.get(ALL))

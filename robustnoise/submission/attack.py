@@ -122,16 +122,16 @@ def _queries(card: AttackCard, *, shared: bool) -> list[str]:
     if card.access == "gradients":
         return []
     if shared and asked:
-        return [
-            "card.toml: queries: one array for all victims is a shared attack, which asks none of them. Hand in one "
-            "array for each victim that was asked."
-        ]
+        advice = "Hand in one array for each victim that was asked."
+        return [f"card.toml: queries: one array for all victims is a shared attack, which asks none of them. {advice}"]
     if not shared and card.queries is None:
         return ["card.toml: queries: arrays for single victims need it: how often each was asked for an image."]
     return []
 
 
-def _given(card: AttackCard, files: Mapping[str, File], images: Mapping[str, Images], split: Split) -> tuple[Any, Given]:
+def _given(
+    card: AttackCard, files: Mapping[str, File], images: Mapping[str, Images], split: Split
+) -> tuple[Any, Given]:
     digests = {victim: _digest(x, split) for victim, x in images.items()}
     given = Given(
         scope="audit" if card.access == "gradients" else "shared" if ALL in images else "per-victim",

@@ -42,13 +42,10 @@ def _file_name(value: object) -> object:
     return value
 
 
-def _text(most: int, least: int = 0) -> Any:
-    return Annotated[str, BeforeValidator(_one_line), Field(min_length=least, max_length=most)]
-
-
-Line = _text(200)
-Needed = _text(200, 1)
-Paragraph = _text(2000)
+Plain = Annotated[str, BeforeValidator(_one_line)]
+Line = Annotated[Plain, Field(max_length=200)]
+Needed = Annotated[Plain, Field(min_length=1, max_length=200)]
+Paragraph = Annotated[Plain, Field(max_length=2000)]
 Authors = Annotated[list[Needed], Field(min_length=1, max_length=50)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 CardFile = Annotated[str, BeforeValidator(_file_name)]

@@ -65,7 +65,9 @@ def read_defense(
         for name in _file_names(target):
             files[name] = read_file(folder, name, MAX_BYTES)
         if target.runs_code and not trust_code:
-            problems.append(f"card.toml: target: {card.target} runs somebody's code: pass --trust-code if you trust it.")
+            problems.append(
+                f"card.toml: target: {card.target} runs somebody's code: pass --trust-code if you trust it."
+            )
         defense: Defense = build(card.defense, "defense") if card.defense else Identity()
         if split_stages(defense)[0].stages():
             problems.append(f"card.toml: defense: {card.defense!r} trains; only inference stages go around a target.")
@@ -79,15 +81,13 @@ def read_defense(
         raise
     except RobustnoiseError as error:
         raise BadSubmission("\n".join([*problems, f"card.toml: {error}"])) from None
-    submitted = {"card": card.to_json(), "files": {name: file.sha256 for name, file in files.items()}}
+    submitted: dict[str, Any] = {"card": card.to_json(), "files": {name: file.sha256 for name, file in files.items()}}
     if target.runs_code:
         submitted["trusted_code"] = True
     victim = Victim(card.name, defense, classifier=classifier, target=target, submitted=submitted)
     if not defense.stages():
         return (replace(victim, reference=board.file.run.undefended),), files
-    bare = replace(
-        victim, name=f"{card.name} less inference", defense=Identity(), reference=board.file.run.undefended
-    )
+    bare = replace(victim, name=f"{card.name} less inference", defense=Identity(), reference=board.file.run.undefended)
     return (replace(victim, reference=bare.name), bare), files
 
 
@@ -134,9 +134,7 @@ def defense_experiment(experiment: Experiment, victims: tuple[Victim, ...]) -> t
     def fits(attack: Attack) -> bool:
         return not (attack.attack.traits.audit and closed)
 
-    undefended = tuple(
-        replace(v, reference=None) for v in experiment.victims if v.name == experiment.undefended
-    )
+    undefended = tuple(replace(v, reference=None) for v in experiment.victims if v.name == experiment.undefended)
     left_out = [a.name for a in experiment.attacks if not fits(a)]
     attacks = tuple(a for a in experiment.attacks if fits(a))
     return replace(experiment, victims=(*victims, *undefended), attacks=attacks), left_out

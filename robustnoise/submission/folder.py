@@ -65,10 +65,11 @@ def read_file(folder: Path, name: str, limit: int) -> File:
         if path.is_symlink():
             raise BadSubmission(f"{name}: is a link; put the file itself into the folder.") from None
         raise BadSubmission(f"{name}: {error.strerror}.") from None
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise BadSubmission(f"{name}: is no regular file.")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise BadSubmission(f"{name}: is no regular file.")
         if status.st_size > limit:
             raise BadSubmission(f"{name}: {status.st_size:,} bytes; expected at most {limit:,}.")
         content = file.read(limit + 1)

@@ -137,7 +137,7 @@ def _levels(what: str, x: Array, ids: Ids, top: int) -> tuple[Images | None, lis
         return x, []
     found = np.empty(x.shape, np.uint8)
     bad = np.zeros(len(x), np.bool_)
-    lines = []
+    lines: list[str] = []
     for start in range(0, len(x), ROWS):
         part = x[start : start + ROWS].astype(np.float64)
         with np.errstate(invalid="ignore"):
@@ -149,13 +149,17 @@ def _levels(what: str, x: Array, ids: Ids, top: int) -> tuple[Images | None, lis
             value = part[row][wrong[row]][0]
             reason = f"holds {value:.9g}; expected values in [0, {top}]"
             if 0 <= value <= top:
-                reason = f"holds {value:.9g}, which is no multiple of {'1/255' if top == 1 else '1'}; 8-bit images are scored"
+                step = "1/255" if top == 1 else "1"
+                reason = f"holds {value:.9g}, no multiple of {step}; 8-bit images are scored"
             lines.append(f"{what}: image {ids[start + row]}: {reason}.")
         found[start : start + ROWS] = np.rint(np.nan_to_num(scaled, nan=0, posinf=0, neginf=0)).clip(0, LEVELS)
     if not lines:
         return found, []
     lines += _more(what, np.flatnonzero(bad), "images that are no 8-bit images")
-    return None, [*lines, f"{what}: round inside the ball, towards the original, and hand in uint8: docs/submitting.md."]
+    return None, [
+        *lines,
+        f"{what}: round inside the ball, towards the original, and hand in uint8: docs/submitting.md.",
+    ]
 
 
 def _wrong_ids(what: str, ids: Ids, wanted: Ids) -> list[str]:

@@ -25,14 +25,13 @@ def test_rows_are_those_of_any_attack_and_are_published(
     target.mkdir()
     (target / "board.toml").write_text(BOARD)
     assert cli("board", "submit", str(handed_in), str(target), "--output", str(out)) == 0
-    found = Leaderboard(out)
-    frame = found.to_frame().set_index(["victim", "attack"])
-    assert set(frame.index) == {(v, a) for v in ("plain", "noisy") for a in ("null", "darker")}
-    assert frame.loc[("plain", "darker")].robust < frame.loc[("plain", "null")].robust
-    assert frame.loc[("noisy", "darker")].against == "plain"
-    assert frame.loc[("noisy", "darker")].delta_low <= frame.loc[("noisy", "darker")].delta
-    assert frame["ranked"].all()
-    assert set(frame.xs("darker", level="attack")["scope"]) == {"shared"}
+    views = {(v.victim, v.attack): v for v in Leaderboard(out).views()}
+    assert set(views) == {(v, a) for v in ("plain", "noisy") for a in ("null", "darker")}
+    assert views["plain", "darker"].scored.single.value < views["plain", "null"].scored.single.value
+    assert views["noisy", "darker"].against == "plain"
+    assert views["noisy", "darker"].delta is not None
+    assert all(v.ranked for v in views.values())
+    assert {v.scope for v in views.values() if v.attack == "darker"} == {"shared"}
     submitted = [r["identity"]["attack"] for r in rows(out) if r["identity"]["attack"]["name"] == "darker"]
     assert all(a["submitted"]["card"]["authors"] == ["A. Author"] for a in submitted)
     assert cli("board", "publish", str(out), str(target)) == 0
@@ -140,12 +139,12 @@ def test_more_than_the_board_gives_is_not_ranked(
 
 
 def test_the_challenges_layouts_are_taken_by_the_number_of_the_test_image() -> None:
+    import io
+
     from robustnoise.data import Split
     from robustnoise.submission.folder import File
     from robustnoise.submission.images import Checker
     from robustnoise.threat import Linf
-
-    import io
 
     def file(array: np.ndarray[Any, Any]) -> File:
         buffer = io.BytesIO()

@@ -126,7 +126,7 @@ def test_a_net_made_again_with_other_weights_tells_nothing_against_the_row(
     row["identity"]["victim"]["digest"] = "0" * 64
     row["digest"] = digest_of(row["identity"])
     path.write_text(json.dumps(row))
-    edited(path, lambda right, draws: 1 - right)
+    edited(path, lambda right, _: 1 - right)
     assert cli("board", "rescore", str(path)) == 4
     assert "can't be told" in capsys.readouterr().out
 
