@@ -17,6 +17,7 @@ from robustnoise.report.markdown import report
 from robustnoise.report.plots import picture_names, pictures, shows
 from robustnoise.report.published import PublishedView, published_views
 from robustnoise.report.queries import query_views
+from robustnoise.report.submitted import Submitted, submitted
 from robustnoise.spec import digest_of
 from robustnoise.store import atomic_write
 
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 
 
 class Contents(NamedTuple):
-    """What a report shows: rows and worst cases of the listed victims, curves, published figures."""
+    """What a report shows: rows and worst cases of the listed victims, curves, published figures, submissions."""
 
     rows: list[views.RowView]
     summary: list[views.Summary]
     curves: list[CurveView]
     published: list[PublishedView]
+    submitted: list[Submitted]
 
 
 class Leaderboard:
@@ -148,6 +150,7 @@ class Leaderboard:
             summary=views.summary([r for r in ranked if r.victim.victim["name"] not in board.points]),
             curves=[*(curve_view(curve, usual) for curve in board.curves), *query_views(usual)],
             published=published_views(board.published, usual),
+            submitted=submitted(listed),
         )
 
     def _unusual(self, record: EvaluationRecord) -> tuple[bool, bool]:
@@ -225,7 +228,7 @@ class Leaderboard:
         first: dict[str, EvaluationRecord] = {}
         for record in records:
             path, name = self.rows_folder / f"{record.digest}.json", record.victim.victim["name"]
-            if record.attack is None and name not in names:
+            if record.attack is None and name not in names and "submitted" not in record.victim.victim:
                 yield (
                     f"{path}: {name!r} is no victim and no point of the board. Remove the row, or give the victim, the "
                     "curve or the line its old name in board.toml."

@@ -7,6 +7,7 @@ identity covers identity and outcome.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -103,6 +104,25 @@ REQUIRED = {
 ARMS = ("victim", "reference", "undefended")
 
 
+HIDDEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff\\ud800-\\udfff]")
+"""Characters that move a terminal's cursor, turn the direction of writing, or can't be seen."""
+
+
+def _no_hidden(value: object) -> None:
+    """Refuse texts that would do something where they are shown."""
+    if isinstance(value, str):
+        hidden = HIDDEN.search(value)
+        if hidden is not None:
+            raise RowError(f"a text of the row holds the invisible character U+{ord(hidden[0]):04X}.")
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            _no_hidden(key)
+            _no_hidden(part)
+    elif isinstance(value, list):
+        for part in value:
+            _no_hidden(part)
+
+
 @dataclass(frozen=True)
 class EvaluationRecord:
     """A victim under an attack or on clean images alone, beside its reference and the undefended net.
@@ -177,6 +197,7 @@ class EvaluationRecord:
                 advice = "Upgrade robustnoise." if newer else "The row was not written by robustnoise."
                 raise RowError(f"schema {schema!r}; this version reads 1 to {SCHEMA}. {advice}")
             identity, outcome = plain["identity"], plain["outcome"]
+            _no_hidden([identity, plain["provenance"]])
             for what, content, claimed in (
                 ("identity", identity, plain["digest"]),
                 ("outcome", outcome, plain["outcome_digest"]),
@@ -210,7 +231,7 @@ class EvaluationRecord:
                 outcome["outside"],
                 plain["provenance"],
             )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise RowError(f"not a row of robustnoise: {type(error).__name__}: {error}.") from None
 
     def rng(self, *path: str) -> np.random.Generator:

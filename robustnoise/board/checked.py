@@ -239,10 +239,9 @@ class Board:
 
     def allows(self, attack: Mapping[str, Any]) -> bool:
         """Whether an attack that was handed in claims to have used no more than the board gives; others always do."""
-        submitted = attack.get("submitted")
-        if submitted is None:
+        if "submitted" not in attack:
             return True
-        return self.threat is not None and claims_within(attack["scope"], submitted, self.threat, self.budget)
+        return self.threat is not None and claims_within(attack["scope"], attack["submitted"], self.threat, self.budget)
 
     def ranks(self, setting: Mapping[str, Any], attack: Mapping[str, Any] | None, victim: Mapping[str, Any]) -> bool:
         """Whether a row follows the board's protocol.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustnoise.report.curves import CurveView, midpoint_name
 from robustnoise.report.published import PublishedView
+from robustnoise.report.submitted import Submitted, submitted_table
 from robustnoise.report.tables import (
     Table,
     curve_note,
@@ -51,6 +53,7 @@ def report(
     summary: Sequence[Summary],
     curves: Sequence[CurveView] = (),
     published: Sequence[PublishedView] = (),
+    submitted: Sequence[Submitted] = (),
 ) -> str:
     """The report of a board, a function of its file and rows alone.
 
@@ -62,6 +65,7 @@ def report(
         summary: worst cases by victim; shown where the board has attacks.
         curves: each with a table and pictures in the folder ``plots``.
         published: figures of others.
+        submitted: who has handed in what.
     """
     parts = [f"# {title}", "Generated from the rows by `robustnoise board report`; do not edit."]
     if about.strip():
@@ -73,11 +77,15 @@ def report(
     parts += [_section(table) for table in row_tables(rows)]
     if published:
         parts.append(_section(published_table(published)))
+    if submitted:
+        parts.append(_section(submitted_table(submitted)))
     parts += [_curve(view) for view in curves]
     defenses = {r.victim: r.defense for r in rows}
     attacks = {r.attack: r.attack_text for r in rows if r.attack}
     heading = "Defenses and attacks" if attacked else "Defenses"
-    parts.append(f"## {heading}\n\n" + "\n".join(f"- {k}: `{v}`" for k, v in (defenses | attacks).items()))
+    parts.append(
+        f"## {heading}\n\n" + "\n".join(f"- {_cell(k)}: {_code(v or '')}" for k, v in (defenses | attacks).items())
+    )
     legend = [HOW_TO_READ if attacked else HOW_TO_READ_CLEAN]
     if any(r.draws >= 5 for r in rows):
         legend.append(ANY_FAIL if attacked else ANY_FAIL_CLEAN)
@@ -124,4 +132,22 @@ def _section(table: Table) -> str:
 
 def _table(table: Table) -> str:
     rows = [table.head, ["---"] * len(table.head), *table.lines]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
+
+
+HARMLESS = {"|": "\\|", "<": "&lt;", "`": "\\`", "](": "]\\("}
+"""Names and cards are somebody else's: no cell ends early, opens a tag, or becomes a link or a picture."""
+
+
+def _cell(text: str) -> str:
+    text = text.replace("\\", "\\\\")
+    for what, harmless in HARMLESS.items():
+        text = text.replace(what, harmless)
+    return text
+
+
+def _code(text: str) -> str:
+    """A span of code, with as many ticks around it as none of its own can end."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    ticks, space = "`" * (longest + 1), " " if longest else ""
+    return f"{ticks}{space}{text}{space}{ticks}"

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from robustnoise.report.curves import CurveView
 from robustnoise.report.published import PublishedView
+from robustnoise.report.submitted import Submitted, submitted_table
 from robustnoise.report.tables import (
     Table,
     curve_note,
@@ -35,8 +36,9 @@ def print_board(
     summary: Sequence[Summary],
     curves: Sequence[CurveView] = (),
     published: Sequence[PublishedView] = (),
+    submitted: Sequence[Submitted] = (),
 ) -> None:
-    """The summary by victim, the rows by scope, published figures, curves."""
+    """The summary by victim, the rows by scope, published figures, submissions, curves."""
     headline = f"{title}: per cent, 95 % intervals"
     if summary:
         console.print(_table(summary_table(summary)._replace(heading=headline)))
@@ -46,6 +48,8 @@ def print_board(
         console.print(_table(table))
     if published:
         console.print(_table(published_table(published)))
+    if submitted:
+        console.print(_table(submitted_table(submitted)))
     for view in curves:
         if view.lines:
             console.print(_table(curve_table(view)))

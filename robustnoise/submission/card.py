@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from robustnoise.board.file import EntryName
 from robustnoise.errors import BadSubmission
+from robustnoise.records import HIDDEN
 from robustnoise.spec import Number
 from robustnoise.submission.folder import check_name, read_file
 from robustnoise.threat import Norm
@@ -19,8 +19,6 @@ from robustnoise.threat import Norm
 CARD = "card.toml"
 MAX_BYTES = 64 * 1024
 SCHEMA = 1
-HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-"""Characters that move the cursor, turn the direction of writing, or can't be seen."""
 
 
 def _one_line(value: object) -> object:

@@ -90,7 +90,9 @@ def test_weights_are_scored_under_every_attack_and_published(
     assert str(tmp_path) not in json.dumps(rows(out))
     assert cli("board", "publish", str(out), str(toy)) == 0
     assert "6 of 6 rows published" in capsys.readouterr().out
-    path = next(p for p in (out / "rows").glob("*.json") if json.loads(p.read_text())["identity"]["victim"] == submitted)
+    path = next(
+        p for p in (out / "rows").glob("*.json") if json.loads(p.read_text())["identity"]["victim"] == submitted
+    )
     assert cli("board", "rescore", str(path)) == 0
     shutil.rmtree(out / "submissions")
     with pytest.raises(BadSubmission, match="--submission"):
@@ -98,9 +100,7 @@ def test_weights_are_scored_under_every_attack_and_published(
     assert cli("board", "rescore", str(path), "--submission", str(folder)) == 0
 
 
-def test_a_name_of_the_board_or_of_its_rows_is_refused(
-    folder: Path, toy: Path, cache: Path, tmp_path: Path
-) -> None:
+def test_a_name_of_the_board_or_of_its_rows_is_refused(folder: Path, toy: Path, cache: Path, tmp_path: Path) -> None:
     card(folder, ('"guarded"', '"noisy"'))
     assert "has a victim 'noisy' already" in refused(folder, Leaderboard(toy))
     card(folder)
@@ -110,9 +110,7 @@ def test_a_name_of_the_board_or_of_its_rows_is_refused(
     assert "rows of another victim called 'guarded'" in refused(folder, Leaderboard(tmp_path / "out"))
 
 
-def test_code_runs_under_trust_alone_and_its_row_says_so(
-    folder: Path, toy: Path, cache: Path, tmp_path: Path
-) -> None:
+def test_code_runs_under_trust_alone_and_its_row_says_so(folder: Path, toy: Path, cache: Path, tmp_path: Path) -> None:
     card(folder, ("weights.safetensors", "theirs.py:make"))
     (folder / "theirs.py").write_text(FACTORY)
     assert "pass --trust-code" in refused(folder, Leaderboard(toy))

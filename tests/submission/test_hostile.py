@@ -305,9 +305,7 @@ def test_all_victims_or_single_ones(board: Leaderboard, handed_in: Path, check: 
         (("schema = 1", "\x00"), "can't be read as TOML"),
     ],
 )
-def test_bad_cards(
-    board: Leaderboard, handed_in: Path, check: Check, change: tuple[str, str], message: str
-) -> None:
+def test_bad_cards(board: Leaderboard, handed_in: Path, check: Check, change: tuple[str, str], message: str) -> None:
     assert CARD.count(change[0]) == 1
     (handed_in / "card.toml").write_text(CARD.replace(*change))
     np.save(handed_in / "images.npy", shifted(board))
