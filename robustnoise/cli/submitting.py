@@ -75,8 +75,8 @@ def submit(
     target.write_report()
     shown = target.contents(records, unranked=True)
     print_board(stdout(), f"{submission.name} on {board.board.name}", *shown)
-    _say(f"Rows, REPORT.md and what was handed in are in {output}; 'robustnoise board publish {output} {name}' copies the "
-         "rows.")  # fmt: skip
+    _say(f"Rows, REPORT.md and what was handed in are in {output}.")
+    _say(f"'robustnoise board publish {output} {name}' copies the rows.")
     report_failures(failures)
 
 
