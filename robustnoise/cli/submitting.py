@@ -33,7 +33,8 @@ from robustnoise.report.views import Figure
 from robustnoise.store import atomic_write, pack_arrays
 from robustnoise.submission.folder import check_name
 from robustnoise.submission.rescoring import ALPHA, Opening, Rescored, absent, compare
-from robustnoise.submission.submit import SUBMISSIONS, prepare
+from robustnoise.submission.standing import SUBMISSIONS
+from robustnoise.submission.submit import prepare
 
 
 def submit(
@@ -53,8 +54,8 @@ def submit(
     load_plugins(plugins)
     board = Leaderboard(name)
     submission = prepare(
-        folder, board, data_dir=data_dir, device=device, plugin_files=plugins, trust_code=trust_code,
-        journals=journals(), options=target_options(options),
+        folder, board, store=open_store(), data_dir=data_dir, device=device, plugin_files=plugins,
+        trust_code=trust_code, journals=journals(), options=target_options(options),
     )  # fmt: skip
     for note in submission.notes:
         _say(note)
@@ -64,6 +65,8 @@ def submit(
     if board.board.curves or board.board.budget.stops:
         require_matplotlib()
     output = output or Path("runs") / f"{board.board.name}-{submission.name}"
+    if (output / "board.toml").is_file():
+        submission.check_names(Leaderboard(output))
     atomic_write(output / "board.toml", (find_board(name) / "board.toml").read_bytes())
     for file in submission.files.values():
         atomic_write(output / SUBMISSIONS / submission.name / file.name, file.content)

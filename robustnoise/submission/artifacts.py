@@ -19,7 +19,7 @@ from robustnoise.spec import canonical_json, digest_of
 from robustnoise.store import Cell, Store, unpack_arrays
 from robustnoise.submission.defense import MAX_BYTES
 from robustnoise.submission.folder import check_name, read_file
-from robustnoise.submission.submit import SUBMISSIONS
+from robustnoise.submission.standing import SUBMISSIONS
 from robustnoise.tally import Tally
 
 NAMED = 12

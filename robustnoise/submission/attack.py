@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnoise.board import Board
-from robustnoise.data.dataset import Images, Split
+from robustnoise.data.dataset import Dataset, Images, Split
 from robustnoise.errors import BadSubmission, did_you_mean
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.given import ALL, Given
@@ -23,7 +23,7 @@ SHARED = ("images.npy", "images.npz", "attack.npy")
 """Files with one array for all victims; the last is the challenges' name."""
 
 
-def read_attack(folder: Path, card: AttackCard, board: Board, dataset: Any) -> tuple[Attack, dict[str, File]]:
+def read_attack(folder: Path, card: AttackCard, board: Board, dataset: Dataset) -> tuple[Attack, dict[str, File]]:
     """The attack in `folder`, and its files.
 
     Args:
@@ -65,6 +65,30 @@ def read_attack(folder: Path, card: AttackCard, board: Board, dataset: Any) -> t
 
 def _ball(card: AttackCard) -> ThreatModel:
     return ThreatModel(card.threat.norm, card.threat.eps)
+
+
+def attack_of_row(identity: Mapping[str, Any], board: Board, dataset: Dataset, folder: Path | None) -> Attack:
+    """The attack of a row whose images were handed in.
+
+    Args:
+        identity: the attack's, in the row.
+        board: that the row is on.
+        dataset: the board's.
+        folder: what was handed in; None leaves the images to the store.
+
+    Raises:
+        BadSubmission: the folder holds other images than those that the row scored.
+        KeyError, TypeError, ValidationError: the row doesn't say what it scored as we write it.
+    """
+    submitted = identity["submitted"]
+    given = Given(identity["scope"], identity["text"], submitted, dict(submitted["images"]))
+    if folder is not None:
+        found = read_attack(folder, AttackCard.model_validate(submitted["card"]), board, dataset)[0].given
+        assert found is not None
+        if found.digests != given.digests:
+            raise BadSubmission(f"{folder}: holds other images than those that the row scored.")
+        given = replace(given, images=found.images)
+    return Attack(identity["name"], given.attack, given)
 
 
 def check_hashes(claimed: Mapping[str, str], read: Mapping[str, File]) -> list[str]:

@@ -45,6 +45,8 @@ Line = Annotated[Plain, Field(max_length=200)]
 Needed = Annotated[Plain, Field(min_length=1, max_length=200)]
 Paragraph = Annotated[Plain, Field(max_length=2000)]
 Authors = Annotated[list[Needed], Field(min_length=1, max_length=50)]
+Key = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
+Floats = Annotated[list[float], Field(max_length=16)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 CardFile = Annotated[str, BeforeValidator(_file_name)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
@@ -101,7 +103,7 @@ class DefenseCard(Card):
 
     kind: Literal["defense"]
     target: Needed
-    options: dict[str, str | bool | int | float | list[float]] = {}
+    options: Annotated[dict[Key, Line | bool | int | float | Floats], Field(max_length=20)] = {}
     defense: Line = ""
     data: Needed
 

@@ -122,12 +122,15 @@ def _inside(folder: Path, target: TargetText) -> TargetText:
     return TargetText(text, options)
 
 
-def defense_experiment(experiment: Experiment, victims: tuple[Victim, ...]) -> tuple[Experiment, list[str]]:
-    """A submitted defense under the board's attacks, beside the undefended net; and the audits that don't fit it.
+def defense_experiment(
+    experiment: Experiment, victims: tuple[Victim, ...], standing: tuple[Attack, ...]
+) -> tuple[Experiment, list[str]]:
+    """A submitted defense under the board's attacks, beside the undefended net; and a line for each that doesn't fit.
 
     Args:
         experiment: the board's.
         victims: what was handed in.
+        standing: attacks that were handed in before.
     """
     closed = any(v.access < Access.GRADIENTS for v in victims)
 
@@ -135,6 +138,10 @@ def defense_experiment(experiment: Experiment, victims: tuple[Victim, ...]) -> t
         return not (attack.attack.traits.audit and closed)
 
     undefended = tuple(replace(v, reference=None) for v in experiment.victims if v.name == experiment.undefended)
-    left_out = [a.name for a in experiment.attacks if not fits(a)]
     attacks = tuple(a for a in experiment.attacks if fits(a))
-    return replace(experiment, victims=(*victims, *undefended), attacks=attacks), left_out
+    lines = [
+        f"{a.name} needs gradients, which this target has none of; it is left out."
+        for a in experiment.attacks
+        if not fits(a)
+    ]
+    return replace(experiment, victims=(*victims, *undefended), attacks=(*attacks, *standing)), lines

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robustnoise.errors import BadSubmission
+from robustnoise.records import HIDDEN
 
 PLAIN = re.compile(r"[^/\\:\x00-\x1f\x7f]{1,120}")
 CHUNK = 1 << 20
@@ -29,8 +30,10 @@ def check_name(name: str) -> str:
     Raises:
         BadSubmission: it is a path, hidden, or holds control characters.
     """
-    if not PLAIN.fullmatch(name) or name.startswith("."):
-        raise BadSubmission(f"{name!r}: expected the name of a file in the folder itself: no path, no leading dot.")
+    if not PLAIN.fullmatch(name) or name.startswith(".") or HIDDEN.search(name):
+        raise BadSubmission(
+            f"{name[:80]!a}: expected the name of a file in the folder itself: no path, no leading dot."
+        )
     return name
 
 

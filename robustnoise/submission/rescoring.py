@@ -17,14 +17,13 @@ from robustnoise.data import Dataset, SplitSizes, load_dataset
 from robustnoise.errors import BadSubmission, RowError
 from robustnoise.harness.bench import Bench, NotCached
 from robustnoise.harness.experiment import Attack, Experiment, Victim
-from robustnoise.harness.given import Given
 from robustnoise.harness.runner import tasks
 from robustnoise.models.targets.text import TargetText
 from robustnoise.records import ARMS, Arm, EvaluationRecord
 from robustnoise.registry import from_json
 from robustnoise.store import Store
-from robustnoise.submission.attack import read_attack
-from robustnoise.submission.card import AttackCard, DefenseCard
+from robustnoise.submission.attack import attack_of_row
+from robustnoise.submission.card import DefenseCard
 from robustnoise.submission.defense import read_defense
 from robustnoise.tally import Tally
 from robustnoise.threat import Budget, ThreatModel
@@ -107,16 +106,7 @@ class Opening:
     def _attack(self, identity: Mapping[str, Any], dataset: Dataset) -> Attack:
         if "submitted" not in identity:
             return Attack(identity["name"], from_json(identity["spec"]))
-        submitted = identity["submitted"]
-        given = Given(identity["scope"], identity["text"], submitted, dict(submitted["images"]))
-        if self.folder is not None:
-            card = AttackCard.model_validate(submitted["card"])
-            found = read_attack(self.folder, card, self.board, dataset)[0].given
-            assert found is not None
-            if found.digests != given.digests:
-                raise BadSubmission(f"{self.folder}: holds other images than those that the row scored.")
-            given = replace(given, images=found.images)
-        return Attack(identity["name"], given.attack, given)
+        return attack_of_row(identity, self.board, dataset, self.folder)
 
     def _victim(self, arm: Arm, record: EvaluationRecord, dataset: Dataset) -> Victim:
         identity = arm.victim

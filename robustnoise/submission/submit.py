@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from robustnoise.errors import BadSubmission
-from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.experiment import Experiment
 from robustnoise.leaderboard import Leaderboard
-from robustnoise.registry import spec_of
+from robustnoise.spec import canonical_json
+from robustnoise.store import Store
 from robustnoise.submission.attack import attack_experiment, read_attack
 from robustnoise.submission.card import CARD, MAX_BYTES, AttackCard, read_card
 from robustnoise.submission.defense import defense_experiment, read_defense
 from robustnoise.submission.folder import File, read_file
-
-SUBMISSIONS = "submissions"
-"""The folder beside a run's rows with what was handed in, each under its name."""
+from robustnoise.submission.standing import standing_attacks
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,36 @@ class Submission:
     name: str
     experiment: Experiment
     files: Mapping[str, File]
-    notes: Sequence[str] = field(default_factory=list)
+    notes: Sequence[str]
+
+    def check_names(self, board: Leaderboard) -> None:
+        """Refuse names under which `board` has rows of something else.
+
+        Raises:
+            BadSubmission: it has.
+        """
+        mine = [a.identity() for a in self.experiment.attacks if a.name == self.name]
+        mine += [_undigested(v.identity("")) for v in self.experiment.victims if v.name == self.name]
+        for record in board.rows():
+            for theirs in (record.attack, _undigested(record.victim.victim)):
+                if theirs is None or theirs["name"] != self.name or not any(m.keys() == theirs.keys() for m in mine):
+                    continue
+                if canonical_json(theirs) not in map(canonical_json, mine):
+                    raise BadSubmission(
+                        f"card.toml: name: {board.path} has rows of something else called {self.name!r}, or of "
+                        "the same with another card. Take another name, or remove those rows."
+                    )
+
+
+def _undigested(victim: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in victim.items() if k != "digest"}
 
 
 def prepare(
     folder: Path,
     board: Leaderboard,
     *,
+    store: Store | None = None,
     data_dir: Path | None = None,
     device: str = "cpu",
     plugin_files: Sequence[Path] = (),
@@ -54,6 +76,7 @@ def prepare(
     Args:
         folder: with a ``card.toml``.
         board: what it is handed in to.
+        store: where images of earlier submissions may be.
         data_dir: and the others: as for `Board.experiment`.
         device: where networks run.
         plugin_files: one-file plugins, for workers.
@@ -74,42 +97,22 @@ def prepare(
     if isinstance(card, AttackCard):
         attack, files = read_attack(folder, card, board.board, experiment.dataset)
         files[CARD] = read_file(folder, CARD, MAX_BYTES)
-        _check_attack_name(attack, board)
-        scored = attack_experiment(experiment, attack)
-        notes = list(_unranked(attack.identity(), board))
-        return Submission(card.name, scored, files, notes)
-    victims, files = read_defense(
-        folder, card, board.board, experiment.dataset, trust_code=trust_code, journals=journals, options=options or {}
-    )
-    files[CARD] = read_file(folder, CARD, MAX_BYTES)
-    _check_victim_name(victims[0], board)
-    scored, left_out = defense_experiment(experiment, victims)
-    notes = [f"{name} needs gradients, which this target has none of; it is left out." for name in left_out]
-    if card.target.startswith("http"):
-        notes.append(f"The board's images are sent to {card.target}.")
-    return Submission(card.name, scored, files, notes)
-
-
-def _check_attack_name(attack: Attack, board: Leaderboard) -> None:
-    """Refuse a name under which the board has rows of other images."""
-    spec = spec_of(attack.attack).to_json()
-    for record in board.rows():
-        theirs = record.attack
-        if theirs is not None and theirs["name"] == attack.name and theirs["spec"] != spec:
-            raise BadSubmission(f"card.toml: name: the board has rows of other images called {attack.name!r}.")
-
-
-def _check_victim_name(victim: Victim, board: Leaderboard) -> None:
-    """Refuse a name under which the board has rows of another defense."""
-    mine = _what_it_is(victim.identity(""))
-    for record in board.rows():
-        theirs = record.victim.victim
-        if theirs["name"] == victim.name and _what_it_is(theirs) != mine:
-            raise BadSubmission(f"card.toml: name: the board has rows of another victim called {victim.name!r}.")
-
-
-def _what_it_is(victim: Mapping[str, Any]) -> list[Any]:
-    return [victim.get("defense"), victim.get("target"), victim.get("submitted", {}).get("files")]
+        notes = _unranked(attack.identity(), board)
+        found = Submission(card.name, attack_experiment(experiment, attack), files, notes)
+    else:
+        victims, files = read_defense(
+            folder, card, board.board, experiment.dataset, trust_code=trust_code, journals=journals,
+            options=options or {},
+        )  # fmt: skip
+        files[CARD] = read_file(folder, CARD, MAX_BYTES)
+        standing = standing_attacks(board, experiment, store)
+        scored, notes = defense_experiment(experiment, victims, standing.attacks)
+        notes += standing.notes
+        if card.target.startswith("http"):
+            notes.append(f"The board's images are sent to {card.target}.")
+        found = Submission(card.name, scored, files, notes)
+    found.check_names(board)
+    return found
 
 
 def _unranked(attack: Mapping[str, Any], board: Leaderboard) -> list[str]:

@@ -179,3 +179,19 @@ def test_the_board_of_these_tests_loads() -> None:
     import tomllib
 
     assert board_from(tomllib.loads(BOARD), "toy").name == "toy"
+
+
+def test_a_name_stands_for_one_thing(board: Leaderboard, handed_in: Path, cache: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    np.save(handed_in / "images.npy", shifted(board))
+    submit = ("board", "submit", str(handed_in), str(board.path), "--output", out)
+    assert cli(*submit) == 0
+    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert cli(*submit) == 0  # again: nothing changes
+    assert {p: p.read_bytes() for p in before} == before
+    np.save(handed_in / "images.npy", shifted(board, 50))
+    with pytest.raises(ValueError, match="something else called 'darker'"):
+        cli(*submit)
+    with pytest.raises(ValueError, match="something else called 'darker'"):
+        prepare(handed_in, Leaderboard(out), progress=False)
+    assert {p: p.read_bytes() for p in before} == before

@@ -19,7 +19,7 @@ from robustnoise.leaderboard import Leaderboard
 from robustnoise.models.files import save_classifier
 from robustnoise.models.fresh import create
 from robustnoise.submission.submit import prepare
-from tests.submission.conftest import BOARD, cli, rows
+from tests.submission.conftest import BOARD, CARD, cli, rows, shifted
 
 DEFENSE = """
 schema = 1
@@ -107,7 +107,7 @@ def test_a_name_of_the_board_or_of_its_rows_is_refused(folder: Path, toy: Path, 
     assert cli("board", "submit", str(folder), str(toy), "--output", str(tmp_path / "out")) == 0
     prepare(folder, Leaderboard(tmp_path / "out"), progress=False)  # the same again
     card(folder, ("sigma=0.1", "sigma=0.2"))
-    assert "rows of another victim called 'guarded'" in refused(folder, Leaderboard(tmp_path / "out"))
+    assert "rows of something else called 'guarded'" in refused(folder, Leaderboard(tmp_path / "out"))
 
 
 def test_code_runs_under_trust_alone_and_its_row_says_so(folder: Path, toy: Path, cache: Path, tmp_path: Path) -> None:
@@ -225,3 +225,34 @@ def test_an_endpoint_is_scored_and_an_audit_that_it_can_not_answer_is_left_out(
     assert "white needs gradients" in said
     found = {(r["identity"]["victim"]["name"], r["identity"]["attack"]["name"]) for r in rows(tmp_path / "out")}
     assert found == {(v, a) for v in ("guarded", "plain") for a in ("null", "random-noise")}
+
+
+def test_a_header_that_promises_a_huge_net_takes_no_memory(folder: Path, board: Leaderboard) -> None:
+    path = folder / "weights.safetensors"
+    content = path.read_bytes()
+    assert content.count(b'\\"hidden\\": 8') == 1
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length].replace(b'\\"hidden\\": 8', b'\\"hidden\\": 65536')
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + length :])
+    assert "weights.safetensors: its weights don't fit its architecture" in refused(folder, board)
+
+
+def test_a_new_defense_meets_the_attacks_that_were_handed_in_before(
+    folder: Path, toy: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attack = tmp_path / "attack"
+    attack.mkdir()
+    (attack / "card.toml").write_text(CARD)
+    np.save(attack / "images.npy", shifted(Leaderboard(toy)))
+    assert cli("board", "submit", str(attack), str(toy), "--output", str(tmp_path / "first")) == 0
+    assert cli("board", "publish", str(tmp_path / "first"), str(toy)) == 0
+    assert cli("board", "submit", str(folder), str(toy), "--output", str(tmp_path / "second")) == 0
+    views = {(v.victim, v.attack): v for v in Leaderboard(tmp_path / "second").views()}
+    assert views["guarded", "darker"].ranked
+    assert views["guarded", "darker"].delta is not None
+    capsys.readouterr()
+    without = prepare(folder, Leaderboard(toy), progress=False)  # no store, no folder beside the rows
+    assert [a.name for a in without.experiment.attacks] == ["null", "random-noise"]
+    assert "'darker' are neither beside" in without.notes[0]
+    shutil.copytree(tmp_path / "first" / "submissions", toy / "submissions")
+    assert [a.name for a in prepare(folder, Leaderboard(toy), progress=False).experiment.attacks][-1] == "darker"
