@@ -242,9 +242,7 @@ def board_publish(
 def board_submit(
     folder: Annotated[Path, typer.Argument(help="A folder with card.toml and arrays, weights or an address.")],
     board: Annotated[str, typer.Argument(help="A board's folder or name.")],
-    output: Annotated[
-        Path | None, typer.Option(help="Folder for rows and report [default: runs/BOARD-NAME of the card].")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for rows and report; runs/BOARD-NAME without it.")] = None,
     option: TargetOption = None,
     trust_code: Trust = False,
     device: Device = "cpu",
@@ -281,9 +279,7 @@ def board_images(
 @board_app.command("rescore")
 def board_rescore(
     row: Annotated[str, typer.Argument(help="A row's file, or the first digits of its digest beside a BOARD.")],
-    board: Annotated[
-        str | None, typer.Argument(help="The board of a digest [default: the folder above the file's].")
-    ] = None,
+    board: Annotated[str | None, typer.Argument(help="The board of a digest; a file's is the folder above it.")] = None,
     scoring_seed: Annotated[int, typer.Option(help="Of the fresh draws; each gives others.")] = 1,
     submission: Annotated[
         Path | None, typer.Option(help="The folder that was handed in, where images are lost.")

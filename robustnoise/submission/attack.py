@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from robustnoise.board import Board
 from robustnoise.data.dataset import Dataset, Images, Split
@@ -38,29 +38,44 @@ def read_attack(folder: Path, card: AttackCard, board: Board, dataset: Dataset) 
     problems = _against_board(card, board)
     if board.threat is None:
         raise BadSubmission("\n".join(problems))
-    victims = [v.name for v in board.listed]
-    files, wrong = _assigned(folder, victims)
-    problems += wrong
-    shared = ALL in files
-    problems += _queries(card, shared=shared)
     ball = board.threat if card.threat.norm is not board.threat.norm else _ball(card)
+    arrays = _read_arrays(folder, board, dataset, ball)
+    problems += _queries(card, shared=arrays.shared) + arrays.problems + check_hashes(card.sha256, arrays.files)
+    if problems:
+        raise BadSubmission("\n".join(problems))
+    return Attack(card.name, *_given(card, arrays.files, arrays.images, dataset.evaluation)), arrays.files
+
+
+def array_problems(folder: Path, board: Board, dataset: Dataset) -> list[str]:
+    """What is wrong with the arrays of a folder whose card can't be read, where there are any."""
+    if board.threat is None or not any(name.endswith((".npy", ".npz")) for name in names(folder)):
+        return []
+    return _read_arrays(folder, board, dataset, board.threat).problems
+
+
+class _Arrays(NamedTuple):
+    shared: bool
+    files: dict[str, File]
+    images: dict[str, Images]
+    problems: list[str]
+
+
+def _read_arrays(folder: Path, board: Board, dataset: Dataset, ball: ThreatModel) -> _Arrays:
+    assigned, problems = _assigned(folder, [v.name for v in board.listed])
     checker = Checker(dataset.name, dataset.evaluation, ball)
-    read: dict[str, File] = {}
+    files: dict[str, File] = {}
     images: dict[str, Images] = {}
-    for victim, name in files.items():
+    for victim, name in assigned.items():
         try:
-            read[name] = read_file(folder, name, checker.limit)
+            files[name] = read_file(folder, name, checker.limit)
         except BadSubmission as error:
             problems.append(str(error))
             continue
-        found, wrong = checker.read(read[name])
+        found, wrong = checker.read(files[name])
         problems += wrong
         if found is not None:
             images[victim] = found
-    problems += check_hashes(card.sha256, read)
-    if problems:
-        raise BadSubmission("\n".join(problems))
-    return Attack(card.name, *_given(card, read, images, dataset.evaluation)), read
+    return _Arrays(ALL in assigned, files, images, problems)
 
 
 def _ball(card: AttackCard) -> ThreatModel:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -52,7 +53,7 @@ def standing_attacks(board: Leaderboard, experiment: Experiment, store: Store | 
     return Standing(tuple(found), notes)
 
 
-def _opened(identity: dict[str, object], board: Leaderboard, experiment: Experiment, store: Store | None) -> Attack:
+def _opened(identity: Mapping[str, Any], board: Leaderboard, experiment: Experiment, store: Store | None) -> Attack:
     folder = board.path / SUBMISSIONS / check_name(str(identity["name"]))
     dataset: Dataset = experiment.dataset
     attack = attack_of_row(identity, board.board, dataset, folder if folder.is_dir() else None)

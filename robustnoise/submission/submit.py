@@ -12,7 +12,7 @@ from robustnoise.harness.experiment import Experiment
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.spec import canonical_json
 from robustnoise.store import Store
-from robustnoise.submission.attack import attack_experiment, read_attack
+from robustnoise.submission.attack import array_problems, attack_experiment, read_attack
 from robustnoise.submission.card import CARD, MAX_BYTES, AttackCard, read_card
 from robustnoise.submission.defense import defense_experiment, read_defense
 from robustnoise.submission.folder import File, read_file
@@ -41,17 +41,17 @@ class Submission:
         Raises:
             BadSubmission: it has.
         """
-        mine = [a.identity() for a in self.experiment.attacks if a.name == self.name]
-        mine += [_undigested(v.identity("")) for v in self.experiment.victims if v.name == self.name]
+        attacks = [a.identity() for a in self.experiment.attacks if a.name == self.name]
+        victims = [_undigested(v.identity("")) for v in self.experiment.victims if v.name == self.name]
         for record in board.rows():
-            for theirs in (record.attack, _undigested(record.victim.victim)):
-                if theirs is None or theirs["name"] != self.name or not any(m.keys() == theirs.keys() for m in mine):
-                    continue
-                if canonical_json(theirs) not in map(canonical_json, mine):
-                    raise BadSubmission(
-                        f"card.toml: name: {board.path} has rows of something else called {self.name!r}, or of "
-                        "the same with another card. Take another name, or remove those rows."
-                    )
+            known = record.attack if attacks else _undigested(record.victim.victim)
+            if known is None or known["name"] != self.name:
+                continue
+            if canonical_json(known) != canonical_json((attacks or victims)[0]):
+                raise BadSubmission(
+                    f"card.toml: name: {board.path} has rows of something else called {self.name!r}, or of the same "
+                    "with another card. Take another name, or remove those rows."
+                )
 
 
 def _undigested(victim: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,11 +89,15 @@ def prepare(
         BadSubmission: one line for everything that is wrong.
         BadBoard: the board can't be run.
     """
-    card = read_card(folder)
     experiment = board.board.experiment(
         data_dir=data_dir, device=device, plugin_files=plugin_files, progress=progress, trust_code=trust_code,
         journals=journals,
     )  # fmt: skip
+    try:
+        card = read_card(folder)
+    except BadSubmission as error:
+        lines = array_problems(folder, board.board, experiment.dataset) if folder.is_dir() else []
+        raise BadSubmission("\n".join([str(error), *lines])) from None
     if isinstance(card, AttackCard):
         attack, files = read_attack(folder, card, board.board, experiment.dataset)
         files[CARD] = read_file(folder, CARD, MAX_BYTES)

@@ -128,6 +128,14 @@ def test_everything_wrong_is_named_at_once(board: Leaderboard, handed_in: Path, 
         assert part in said
 
 
+def test_arrays_beside_a_bad_card_are_checked_too(board: Leaderboard, handed_in: Path, check: Check) -> None:
+    (handed_in / "card.toml").write_text(CARD.replace('data = "none"', "").replace("2026-11-24", '"soon"'))
+    np.save(handed_in / "images.npy", shifted(board, REACH + 1))
+    said = refused(check)
+    for part in ("card.toml: data: must be given", "card.toml: date", "60 images outside the ball"):
+        assert part in said
+
+
 def test_many_bad_images_are_counted(board: Leaderboard, handed_in: Path, check: Check) -> None:
     np.save(handed_in / "images.npy", shifted(board, REACH + 1))
     lines = refused(check).splitlines()
@@ -250,6 +258,9 @@ def test_links_pipes_and_folders_are_refused(board: Leaderboard, handed_in: Path
     assert "images.npy: is no regular file" in refused(check)
     path.rmdir()
     assert "no arrays in the folder" in refused(check)
+    (handed_in / "card.toml").unlink()
+    os.mkfifo(handed_in / "card.toml")
+    assert "card.toml: is no regular file" in refused(check)
     (handed_in / "card.toml").unlink()
     (handed_in / "card.toml").symlink_to("/etc/passwd")
     assert "card.toml: is a link" in refused(check)
