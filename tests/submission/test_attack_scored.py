@@ -195,3 +195,12 @@ def test_a_name_stands_for_one_thing(board: Leaderboard, handed_in: Path, cache:
     with pytest.raises(ValueError, match="something else called 'darker'"):
         prepare(handed_in, Leaderboard(out), progress=False)
     assert {p: p.read_bytes() for p in before} == before
+
+
+def test_the_name_of_given_images_is_for_ever() -> None:
+    from robustnoise.harness.given import GivenImages
+    from robustnoise.registry import spec_of
+
+    assert spec_of(GivenImages("ab")).canonical() == (
+        '{"children":{},"kind":"attack","name":"given-images","params":{"digest":"ab"},"version":1}'
+    )

@@ -137,3 +137,41 @@ def test_rescored_rows_are_never_ranked(run: Path) -> None:
     assert board.ranked(record)
     setting = {**record.setting, "scoring_seed": 1}
     assert not board.board.ranks(setting, record.attack, record.victim.victim)
+
+
+def test_attacks_that_ask_or_fit_a_substitute_are_found_again_from_the_row(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asking = "transfer(jacobian(25, rounds=1, epochs=1, model=mlp(hidden=8)), fgsm)"
+    text = BOARD.replace("per_image = 100", "per_image = 100\nseed_examples = 40")
+    (tmp_path / "board.toml").write_text(f'{text}asking = "{asking}"\nwhite = "audit(fgsm)"\n')
+    assert cli("run", ".", "--output", "out", "--set", "run.seed=3", "--limit", "50") == 0
+    for attack in ("asking", "white", "random-noise"):
+        path = path_of(tmp_path / "out", "noisy", attack)
+        capsys.readouterr()
+        assert cli("board", "rescore", str(path)) == 0
+        said = capsys.readouterr()
+        assert "made again" not in said.err
+        assert "The numbers hold" in said.out
+
+
+def test_a_row_without_an_attack_is_rescored_on_clean_images(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clean = BOARD[: BOARD.index("[threat]")] + BOARD[BOARD.index("[run]") : BOARD.index("[attacks]")]
+    (tmp_path / "board.toml").write_text(clean)
+    assert cli("run", ".", "--output", "out") == 0
+    for path in (tmp_path / "out" / "rows").glob("*.json"):
+        assert cli("board", "rescore", str(path), "--json") == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {c["on"] for c in found["comparisons"]} == {"clean"}
+
+
+@pytest.mark.parametrize(("row", "board"), [("nowhere.json", None), ("", "."), ("zz", ".")])
+def test_no_such_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: str, board: str | None) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "board.toml").write_text(BOARD)
+    with pytest.raises(ValueError, match="no such file|0 rows of"):
+        cli("board", "rescore", row, *([board] if board else []))
