@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from robustnoise.board import Board, find_board, load_board
 from robustnoise.errors import RowError
 from robustnoise.flags import raised
-from robustnoise.records import EvaluationRecord
+from robustnoise.records import EvaluationRecord, check_written, row_bytes
 from robustnoise.report import views
 from robustnoise.report.curves import CurveView, curve_view, flat_points
 from robustnoise.report.markdown import report
@@ -90,8 +90,7 @@ class Leaderboard:
                     "one machine; remove the old row if it comes from another machine or version."
                 )
             return path
-        content = json.dumps(record.to_json(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        atomic_write(path, (content + "\n").encode())
+        atomic_write(path, row_bytes(record.to_json()))
         return path
 
     def ranked(self, record: EvaluationRecord) -> bool:
@@ -204,6 +203,10 @@ class Leaderboard:
             except RowError as error:
                 problems.append(str(error))
                 continue
+            try:
+                check_written(path.read_bytes())
+            except RowError as error:
+                problems.append(f"{path}: {error}")
             if record.digest != path.stem:
                 problems.append(f"{path}: the file's name is not the row's digest {record.digest}.")
             found.append(record)

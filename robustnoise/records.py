@@ -7,6 +7,7 @@ identity covers identity and outcome.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -104,6 +105,34 @@ REQUIRED = {
 ARMS = ("victim", "reference", "undefended")
 
 
+SEAL = "seal"
+"""The key of the digest over all else in a row's file, provenance included; older rows have none."""
+KEYS = {"schema", "digest", "outcome_digest", "identity", "outcome", "provenance"}
+
+
+def row_bytes(plain: Mapping[str, Any]) -> bytes:
+    """A row's file from what `EvaluationRecord.to_json` gives."""
+    text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
+
+
+def check_written(content: bytes) -> None:
+    """Refuse a row's file that differs by a byte from what was written, be it outside of identity and outcome.
+
+    Args:
+        content: of a file whose row is read without an error.
+
+    Raises:
+        RowError: it differs.
+    """
+    plain = json.loads(content)
+    if row_bytes(plain) != content:
+        raise RowError("the file isn't written as robustnoise writes rows: it was changed after it was written.")
+    seal = plain.pop(SEAL, None)
+    if plain.keys() != KEYS or (seal is not None and seal != digest_of(plain)):
+        raise RowError("the row was changed after it was written: its seal doesn't fit.")
+
+
 HIDDEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff\\ud800-\\udfff]")
 """Characters that move a terminal's cursor, turn the direction of writing, or can't be seen."""
 
@@ -174,7 +203,7 @@ class EvaluationRecord:
     def to_json(self) -> dict[str, Any]:
         """The row file's content."""
         identity, outcome = self.identity, self.outcome
-        return {
+        content = {
             "schema": SCHEMA,
             "digest": digest_of(identity),
             "outcome_digest": digest_of(outcome),
@@ -182,6 +211,7 @@ class EvaluationRecord:
             "outcome": outcome,
             "provenance": dict(self.provenance),
         }
+        return {**content, SEAL: digest_of(content)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> EvaluationRecord:

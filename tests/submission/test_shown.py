@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from robustnoise.errors import RowError
-from robustnoise.leaderboard import Leaderboard
-from robustnoise.records import EvaluationRecord
+from robustnoise.leaderboard import Leaderboard, read_row
+from robustnoise.records import EvaluationRecord, check_written, row_bytes
 from robustnoise.report.terminal import print_board
 from robustnoise.spec import digest_of
 from robustnoise.store import Store
@@ -37,8 +37,9 @@ def change(path: Path, edit: Any) -> None:
     """Edit a row, with digests that fit again."""
     row = json.loads(path.read_text())
     edit(row)
+    del row["seal"]
     row["digest"], row["outcome_digest"] = digest_of(row["identity"]), digest_of(row["outcome"])
-    path.write_text(json.dumps(row))
+    path.write_bytes(row_bytes(row | {"seal": digest_of(row)}))
 
 
 def submitted_row(out: Path) -> Path:
@@ -94,15 +95,43 @@ def test_a_code_span_ends_where_it_should() -> None:
 def test_every_byte_of_a_row_counts(out: Path) -> None:
     path = submitted_row(out)
     whole = path.read_bytes()
-    assert b'"right": "' in whole
-    at = whole.index(b'"right": "') + 20
-    for place in (at, whole.index(b'"draws"') + 1, whole.index(b'"seed": 0') + 8, whole.index(b"darker") + 1):
-        changed = bytearray(whole)
-        changed[place] ^= 1
-        path.write_bytes(bytes(changed))
+    check_written(whole)
+    read_row(path)
+    missed = []
+    for place in range(len(whole)):
+        for flip in (1, 32):
+            changed = bytearray(whole)
+            changed[place] ^= flip
+            try:
+                EvaluationRecord.from_json(json.loads(changed))
+                check_written(bytes(changed))
+            except (RowError, ValueError):
+                continue
+            missed.append((place, flip))
+    assert missed == []
+
+
+CHANGES = (
+    (b'"right": "e', b'"right": "f'),
+    (b'"seed": 0', b'"seed": 1'),
+    (b'"machine": "L', b'"machine": "M'),
+    (b'"schema": 2', b'"schema": 1'),
+    (b'"seal"', b'"seam"'),
+    (b'"schema": 2', b'"schema":\t2'),
+)
+
+
+def test_verify_names_a_changed_row(out: Path) -> None:
+    path = submitted_row(out)
+    whole = path.read_bytes()
+    for text, other in CHANGES:
+        assert text in whole
+        path.write_bytes(whole.replace(text, other, 1))
         problems = Leaderboard(out).verify()
         assert problems
         assert path.name in problems[0]
+    path.write_bytes(whole.replace(b'"schema": 2', b'"schema": 3'))
+    assert "schema 3; this version reads 1 to 2. Upgrade" in Leaderboard(out).verify()[0]
     path.write_bytes(whole)
     assert Leaderboard(out).verify() == []
 
