@@ -39,7 +39,7 @@ from robustnoise.registry import spec_of
 from robustnoise.seeds import SeedStream
 from robustnoise.store import Cell, Store, cell_key, pack_arrays, unpack_arrays
 from robustnoise.tally import Tally
-from robustnoise.threat import ThreatModel
+from robustnoise.threat import Norm, ThreatModel
 
 AGREEMENT_IMAGES = 1000
 MEMORY_IMAGES = 1024
@@ -147,7 +147,7 @@ class Bench:
             oracle = self._oracle(victim, seeds, per_image=None) if attack.attack.traits.queries else None
             partial = self.store.partial_path(cell_key("substitute", inputs))
             label = f"substitute {attack.name}" + (f" of {victim.name}" if oracle else "")
-            ctx = Context(None, seeds.child("fit"), partial, self._labelled(label), self.experiment.device)
+            ctx = Context(None, seeds.child("fit").fork(), partial, self._labelled(label), self.experiment.device)
             fitted = two_stage.substitute.fit(oracle, seed_data, ctx)
             stored = {f"weights-{i}" if i else "weights": n for i, n in enumerate(fitted.networks)}
             return {k: classifier_bytes(_torch(n, attack.name)) for k, n in stored.items()}, {"queries": fitted.queries}
@@ -160,7 +160,8 @@ class Bench:
         threat = self._threat()
         inputs: dict[str, Any] = {
             "images": evaluation.digest,
-            "ball": [threat.norm.value, threat.eps],
+            # Cells without the word hold l2 images of the former rounding, towards the original.
+            "ball": [threat.norm.value, threat.eps, *(["nearest"] if threat.norm is Norm.L2 else [])],
             "block": BLOCK,
         }
         if attack.given is not None:
@@ -205,12 +206,12 @@ class Bench:
         """The substitute, whole."""
         substitute = _two_stage(attack).substitute
         networks = tuple(self._load(self.store.read(fitted, name)) for name in sorted(fitted.outputs, key=_number))
-        seeds = self.seeds.child("substitute", spec_of(substitute).digest(), "source")
+        seeds = self.seeds.child("substitute", spec_of(substitute).digest(), "source").fork()
         return substitute.source(networks, self._seed_data(), Context(None, seeds, device=self.experiment.device))
 
     def _craft(self, attack: Attack, model: Classifier, queries: int) -> Computed:
         crafter: Crafter = attack.attack.crafter  # type: ignore[attr-defined]
-        seeds, threat = self.seeds.child("craft", spec_of(crafter).digest()), self._threat()
+        seeds, threat = self.seeds.child("craft", spec_of(crafter).digest()).fork(), self._threat()
         crafter = crafter.informed(self._seed_data())
 
         def block(number: int, targets: Targets) -> AttackResult:
@@ -236,9 +237,12 @@ class Bench:
             seeds = self.seeds.child("attack", spec, number)
             oracle = None
             if queries:
-                left = None if budget.total is None else budget.total - spent
-                oracle = self._oracle(victim, seeds, per_image=budget.per_image, total=left, stops=budget.stops)
-            result = attack.attack.run(oracle, seed_data, targets, self._threat(), seeds.child("own"))
+                # A part gets its share of what is left, so that the first images don't eat what the last ones need.
+                share, waiting = None, len(self.experiment.dataset.evaluation) - number * CHUNK
+                if budget.total is not None:
+                    share = (budget.total - spent) * len(targets.ids) // waiting
+                oracle = self._oracle(victim, seeds, per_image=budget.per_image, total=share, stops=budget.stops)
+            result = attack.attack.run(oracle, seed_data, targets, self._threat(), seeds.child("own").fork())
             spent += oracle.spent if oracle else 0
             return result
 

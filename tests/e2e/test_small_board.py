@@ -115,13 +115,13 @@ def test_killed_at_random_moments_it_ends_in_the_same_rows(finished: Path, board
     arguments = ["run", "board", "--output", "out"]
     moments = random.Random(20240607)
     kills = 0
-    for _ in range(6):
+    for _ in range(4):
         process = subprocess.Popen(
             command(*arguments), cwd=board.parent, env=environment(cache),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            process.wait(timeout=moments.uniform(2.0, 6.0))
+            process.wait(timeout=moments.uniform(1.5, 4.0))
             break
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
