@@ -30,6 +30,7 @@ from robustnoise.api import (
 )
 from robustnoise_attacks.adapters.art import ART
 from robustnoise_attacks.adapters.library import Options, Release, only_known, parameters, third_party
+from robustnoise_attacks.substitutes.labelling import need_answers
 
 FIT_BATCH, QUERY_BATCH = 64, 128
 """Rows a step and rows a call where the options give none; ART's defaults are 1."""
@@ -70,6 +71,7 @@ class ArtExtraction(Substitute):
         """See `Substitute.fit`."""
         if oracle is None:
             raise BadParameter("art-extraction: the substitute learns from the victim's answers; give it an oracle.")
+        need_answers("art-extraction", oracle)
         start = oracle.spent
         shape, classes = oracle.input_shape, oracle.num_classes
         fresh = create_model(self.model, shape, classes, seed=ctx.seeds.child("weights"))
@@ -78,8 +80,6 @@ class ArtExtraction(Substitute):
         affordable = len(seed_data) if oracle.remaining is None else min(len(seed_data), oracle.remaining)
         wanted = options.pop("nb_stolen", affordable)
         stolen = min(wanted if isinstance(wanted, int) else affordable, affordable)
-        if stolen == 0:
-            return FittedSubstitute((fresh,), 0)
         values = {"batch_size_fit": FIT_BATCH, "batch_size_query": QUERY_BATCH, "nb_stolen": stolen, "verbose": False}
         x = seed_data.floats()
         module = copy.deepcopy(fresh.module).requires_grad_(True)

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from robustnoise.api import (
+    BLOCK,
     AttackTraits,
     BadParameter,
     Classifier,
@@ -31,7 +32,7 @@ from robustnoise.api import (
     fit,
     to_tensor,
 )
-from robustnoise_attacks.substitutes.labelling import affordable, label
+from robustnoise_attacks.substitutes.labelling import affordable, label, need_answers
 from robustnoise_attacks.substitutes.parts import check_stages, noisy
 
 
@@ -84,6 +85,7 @@ class JacobianSubstitute(Substitute):
         """See `Substitute.fit`."""
         if oracle is None:
             raise BadParameter("jacobian: the substitute learns from the victim's labels; give it an oracle.")
+        need_answers("jacobian", oracle, self.repeats)
         start = oracle.spent
         seed = seed_data.take(min(self.seed_images, len(seed_data)))
         x, ids = torch.from_numpy(seed.floats()), to_tensor(seed.ids)
@@ -134,6 +136,12 @@ def augment(source: TorchClassifier, x: Tensor, y: Tensor, step: float) -> Tenso
         y: (n,) int64; an abstention (-1) counts as class 0.
         step: pixels; below 0 it leads away from y.
     """
+    # Block by block, since a pass with gradients keeps every layer's outputs.
+    parts = zip(x.split(BLOCK), y.split(BLOCK), strict=True)
+    return torch.cat([_step(source, rows, labels, step) for rows, labels in parts])
+
+
+def _step(source: TorchClassifier, x: Tensor, y: Tensor, step: float) -> Tensor:
     device = source.device
     with torch.enable_grad():
         leaf = x.to(device).detach().requires_grad_(True)

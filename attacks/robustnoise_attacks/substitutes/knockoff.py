@@ -27,7 +27,7 @@ from robustnoise.api import (
     require_modular,
     to_tensor,
 )
-from robustnoise_attacks.substitutes.labelling import label
+from robustnoise_attacks.substitutes.labelling import label, need_answers
 from robustnoise_attacks.substitutes.parts import check_stages, noisy
 
 
@@ -69,6 +69,7 @@ class KnockoffSubstitute(Substitute):
             raise BadParameter("knockoff: the substitute learns from the victim's answers; give it an oracle.")
         if self.traits.access > oracle.threat.access:
             raise BadParameter("knockoff: answers = 'scores': the victim shows labels alone. Use answers=labels.")
+        need_answers("knockoff", oracle, self.repeats)
         start = oracle.spent
         asked = seed_data.take(min(self.queries, len(seed_data)))
         found = label(oracle, torch.from_numpy(asked.floats()), to_tensor(asked.ids), self.repeats)

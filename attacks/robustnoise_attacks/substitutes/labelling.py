@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustnoise.api import Oracle
+from robustnoise.api import BudgetExceeded, Oracle
 
 
 class Labelled(NamedTuple):
@@ -22,6 +22,24 @@ class Labelled(NamedTuple):
 def affordable(oracle: Oracle, rows: int, repeats: int) -> int:
     """How many of `rows` images the rest of the budget pays for, each asked `repeats` times as `label` does."""
     return rows if oracle.remaining is None else min(rows, oracle.remaining // _times(oracle, repeats))
+
+
+def need_answers(name: str, oracle: Oracle, repeats: int = 1) -> None:
+    """Refuse to fit what could learn nothing: a network with its first weights would stand in a row as an attack.
+
+    Args:
+        name: the substitute's.
+        oracle: the victim's.
+        repeats: how often a noisy victim is asked for one label.
+
+    Raises:
+        BudgetExceeded: the budget doesn't pay for one label.
+    """
+    if affordable(oracle, 1, repeats) == 0:
+        raise BudgetExceeded(
+            f"{name}: {oracle.remaining} queries are left of budget total, and one label costs "
+            f"{_times(oracle, repeats)}. Raise total, or take a substitute that asks nothing, such as independent."
+        )
 
 
 def _times(oracle: Oracle, repeats: int) -> int:

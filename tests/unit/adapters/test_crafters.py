@@ -10,7 +10,6 @@ from torch.nn import functional
 from robustnoise.errors import AttackFailed, BadParameter, MissingCapability
 from robustnoise.models.classifier import TorchClassifier, Wrapper
 from robustnoise.models.files import classifier_bytes
-from robustnoise.models.fresh import create
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import Answer, Context
 from robustnoise.registry import build
@@ -142,14 +141,6 @@ def test_an_adaptive_knockoff_spends_one_query_an_image() -> None:
     text = f"art-extraction(KnockoffNets, '{options}', model=mlp(hidden=8))"
     oracle = CountingOracle(_Labels(), ThreatModel(Norm.LINF, 0.1), SeedStream(1))
     assert build(text, "substitute").fit(oracle, DATA, Context(seed=SeedStream(5))).queries == oracle.spent == 20
-
-
-def test_without_a_query_to_spend_the_net_is_fresh() -> None:
-    plugin = build("art-extraction(CopycatCNN, model=mlp(hidden=8))", "substitute")
-    oracle = CountingOracle(_Labels(), ThreatModel(Norm.LINF, 0.1), SeedStream(1), total=0)
-    (net,) = plugin.fit(oracle, DATA, Context(seed=SeedStream(5))).networks
-    fresh = create("mlp(hidden=8)", (1, 6, 6), 3, seed=SeedStream(5).child("weights"))
-    assert net.digest == fresh.digest
 
 
 def test_an_extraction_that_ends_in_no_net_is_refused() -> None:
