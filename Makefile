@@ -12,10 +12,10 @@ PIP_INSTALL = $(BIN)/python -m pip --disable-pip-version-check install $(PIP_FLA
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help install demo test test-all check format bench wheel
+.PHONY: help install demo test test-all check format bench screenshots wheel
 
 help:  ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) PYTEST_FLAGS='$(PYTEST_FLAGS)'"
 
 install: $(STAMP)  ## create the virtual environment with all development tools (once)
@@ -56,6 +56,9 @@ format: install  ## rewrite the code in the project's format
 bench: install  ## run the benchmarks
 	@test -d benchmarks || { echo "There is no folder benchmarks/ yet." >&2; exit 1; }
 	$(BIN)/python -m benchmarks
+
+screenshots: install  ## draw the documents' pictures of boards; needs Chromium
+	$(BIN)/python -m tools.screenshots
 
 wheel: install  ## build sdist and wheel into dist/ and check the wheel's top-level names
 	rm -rf dist

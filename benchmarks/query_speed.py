@@ -1,11 +1,11 @@
-"""Square here against Square of ART and of torchattacks, on the same robust net and images, in one process.
+"""Square and HopSkipJump here against ART's and torchattacks', on the same robust net and images, in one process.
 
-    python benchmarks/query_speed.py [--net robust.safetensors]
+    python -m benchmarks.query_speed [--net robust.safetensors]
 
-Prints CPU seconds on one thread, rows that the net answered and robust accuracy: at the same number of candidates an
-image (ART asks three times for each), and at the same number of queries an image; and, to compare at equal strength,
-ours with three quarters of the queries. Without `--net` it first trains a
-small net adversarially on MNIST, about a minute.
+CPU seconds on one thread, rows that the net answered, and robust accuracy after projection and rounding to 8 bit. Ours
+runs with all the rows that the other may send for an image, and with ever fewer of them; the ratio *at equal strength*
+is that of the least of these budgets at which our robust accuracy isn't above the other's. Without `--net` it first
+trains a small net adversarially on MNIST, about a minute.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ import importlib.util
 import math
 import statistics
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import robustnoise as rn
+from benchmarks.strangers import Counter, art_hop_skip_jump, art_square, torchattacks_square
 from robustnoise.allocator import keep_memory
-from robustnoise.data import Split
+from robustnoise.blocks import to_tensor
+from robustnoise.data import Dataset, Split
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.models.files import load_classifier
 from robustnoise.oracle import CountingOracle
-from robustnoise.protocols import Context, Targets
+from robustnoise.protocols import BlackBoxAttack, Context, Targets
 from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
 from robustnoise.threat import Access, Linf
-from robustnoise_attacks import Square
 
 EPS = 0.3
-ROWS_PER_ITERATION = 3
-"""What ART's Square asks for each candidate: the answer, the loss before, the loss after."""
+SHARES = (1.0, 0.7, 0.5, 0.4, 0.3, 0.25, 0.2)
+"""Of the rows that the other may send for an image."""
 
 
-class Counted(nn.Module):
-    """Counts the rows of a net."""
+class Run(NamedTuple):
+    """One attack on all the images."""
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net, self.rows = net, 0
+    seconds: float
+    rows: float
+    accuracy: float
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
-        self.rows += len(x)
-        out: Tensor = self.net(x)
-        return out
+
+Theirs = Callable[..., Tensor]
 
 
 def main() -> None:
@@ -57,52 +57,89 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", help="a stored robust MNIST classifier (safetensors); trained here without it")
     parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--queries", type=int, default=300, help="per image (default 300)")
     parser.add_argument("--rounds", type=int, default=3, help="timings of each, one seed a round (default 3)")
     arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     keep_memory()
     data = rn.load_dataset("mnist")
-    model = _robust_net(arguments.net, data)
-    split = data.evaluation.take(arguments.images)
-    print(
-        f"Square, l-infinity {EPS}, {arguments.images} images, {arguments.queries} queries each, one thread, CPU time"
-    )
-    print(f"{'':34} {'seconds':>8} {'rows':>9} {'robust accuracy':>16}   times ours")
-    fewer = 3 * arguments.queries // 4
-    candidates, same = arguments.queries - 2, arguments.queries // ROWS_PER_ITERATION - 1
-    contestants: dict[str, Callable[[int], tuple[Tensor, int, float]]] = {
-        "robustnoise": lambda seed: ours(model, split, arguments.queries, seed),
-        f"robustnoise, {fewer} queries": lambda seed: ours(model, split, fewer, seed),
-        f"ART, as many candidates ({candidates})": lambda seed: arts(model, split, candidates, seed),
-        f"ART, as many queries ({same} candidates)": lambda seed: arts(model, split, same, seed),
-    }
+    bench = Bench(_robust_net(arguments.net, data), data, arguments.images, arguments.rounds)
+    print(f"l-infinity {EPS}, {arguments.images} images, {arguments.rounds} seeds, one thread, CPU time")
+    bench.contest("Square", "square", Access.SCORES, "ART, 300 candidates", partial(art_square, queries=300), 900)
     if importlib.util.find_spec("torchattacks"):
-        contestants["torchattacks"] = lambda seed: torchattacks(model, split, arguments.queries, seed)
-    found: dict[str, list[tuple[float, int, float]]] = {name: [] for name in contestants}
-    for seed in range(arguments.rounds):
-        for name, run in contestants.items():
-            x, rows, seconds = run(seed)
-            found[name].append((seconds, rows, _accuracy(model, x, split)))
-    base, accuracy = statistics.median(s for s, _, _ in found["robustnoise"]), _mean(found["robustnoise"])
-    for name, runs in found.items():
-        seconds = statistics.median(s for s, _, _ in runs)
-        rows = statistics.median(r for _, r, _ in runs)
-        ratio = statistics.median(s / o for (s, _, _), (o, _, _) in zip(runs, found["robustnoise"], strict=True))
-        print(f"{name:34} {seconds:8.2f} {rows:9.0f} {_mean(runs):16.3f}   {ratio:.2f}")
-    spread = 1.96 * math.sqrt(2 * accuracy * (1 - accuracy) / arguments.images)
-    for name, runs in found.items():
-        gap = accuracy - _mean(runs)
-        verdict = "as strong" if abs(gap) <= spread else "ours is stronger" if gap < 0 else "ours is WEAKER"
-        if name not in ("robustnoise", f"robustnoise, {fewer} queries"):
-            print(f"{name}: {verdict} (ours less theirs {gap:+.3f}, 95 % interval of a difference +-{spread:.3f})")
-    if "torchattacks" not in contestants:
+        theirs = partial(torchattacks_square, queries=300)
+        bench.contest("Square", "square", Access.SCORES, "torchattacks, 300 candidates", theirs, 300)
+    else:
         print("torchattacks isn't installed: skipped.")
-    row = base / statistics.median(r for _, r, _ in found["robustnoise"]) * 1e6
-    print(f"{row:.1f} us per row of ours; {_bare(model, split):.1f} us of them are the bare net's.")
+    theirs = partial(art_hop_skip_jump, evaluations=6)
+    bench.contest("HopSkipJump", "hop-skip-jump", Access.LABELS, "ART, 6 iterations", theirs)
 
 
-def _robust_net(path: str | None, data: rn.data.Dataset) -> TorchClassifier:
+class Bench:
+    """A net and images that all contestants share."""
+
+    def __init__(self, model: TorchClassifier, data: Dataset, images: int, rounds: int) -> None:
+        self._model, self._attacker, self._rounds = model, data.attacker, rounds
+        self._split = data.evaluation.take(images)
+
+    def contest(
+        self,
+        name: str,
+        attack: str,
+        access: Access,
+        other: str,
+        theirs: Theirs,
+        most: int | None = None,
+    ) -> None:
+        """Print a table of ours beside theirs; `most` rows are what theirs sends for an image, None is its mean."""
+        columns = f"{'seconds':>8} {'rows an image':>14} {'us a row':>9} {'robust accuracy':>16}"
+        print(f"\n{name:32} {columns}  theirs : it")
+        base: list[Run] = []
+        ours: dict[float, list[Run]] = {share: [] for share in SHARES}
+        for seed in range(self._rounds):
+            base.append(self._theirs(theirs, seed))
+            for share in SHARES:
+                queries = math.floor((most or base[-1].rows) * share)
+                ours[share].append(self._ours(build(f"{attack}(queries={queries})", "attack"), access, queries, seed))
+        self._line(other, base, base)
+        equal = None
+        for share, runs in ours.items():
+            self._line(f"robustnoise, {100 * share:.0f} % of the rows", runs, base)
+            if _mean(runs) <= _mean(base):
+                equal = share, _ratio(runs, base)
+        if equal is None:
+            print("ours is WEAKER at equal rows: no ratio at equal strength.")
+        else:
+            print(f"at equal strength ({100 * equal[0]:.0f} % of the rows) theirs takes {equal[1]:.2f} times as long")
+
+    def _line(self, label: str, runs: Sequence[Run], base: Sequence[Run]) -> None:
+        seconds, rows = (statistics.median(column) for column in (list(zip(*runs, strict=True))[:2]))
+        row = seconds / rows / len(self._split) * 1e6
+        print(
+            f"{label:32} {seconds:8.2f} {rows:14.0f} {row:9.1f} {_mean(runs):16.3f}  {_ratio(runs, base):.2f}",
+            flush=True,
+        )
+
+    def _theirs(self, attack: Theirs, seed: int) -> Run:
+        net, (_, x, y) = Counter(self._model.module), _targets(self._split)
+        start = time.process_time()
+        found = attack(net, x, y, EPS, seed=seed)
+        return Run(time.process_time() - start, net.rows / len(x), self._accuracy(found))
+
+    def _ours(self, attack: BlackBoxAttack, access: Access, queries: int, seed: int) -> Run:
+        threat = Linf(EPS, access)
+        oracle = CountingOracle(self._model, threat, SeedStream(seed), per_image=queries)
+        start = time.process_time()
+        result = attack.run(oracle, self._attacker, _targets(self._split), threat, SeedStream(seed, ("attack",)))
+        return Run(time.process_time() - start, oracle.spent / len(self._split), self._accuracy(result.x))
+
+    def _accuracy(self, x: Tensor) -> float:
+        rounded = Linf(EPS).to_levels(to_tensor(self._split.images), x).float() / 255
+        right = self._model.predict(rounded, noise=SeedStream(0)).labels == _targets(self._split).y
+        return right.float().mean().item()
+
+
+def _robust_net(path: str | None, data: Dataset) -> TorchClassifier:
     if path is not None:
         return load_classifier(path)
     fresh = rn.models.create("small-cnn", data.input_shape)
@@ -111,63 +148,18 @@ def _robust_net(path: str | None, data: rn.data.Dataset) -> TorchClassifier:
     return trained
 
 
-def _tensors(split: Split) -> Targets:
+def _targets(split: Split) -> Targets:
     return Targets(
         torch.from_numpy(split.ids.copy()), torch.from_numpy(split.floats()), torch.from_numpy(split.labels.copy())
     )
 
 
-def _accuracy(model: TorchClassifier, x: Tensor, split: Split) -> float:
-    return (model.predict(x, noise=SeedStream(0)).labels == _tensors(split).y).float().mean().item()
+def _mean(runs: Sequence[Run]) -> float:
+    return statistics.fmean(r.accuracy for r in runs)
 
 
-def _mean(runs: list[tuple[float, int, float]]) -> float:
-    return statistics.fmean(accuracy for _, _, accuracy in runs)
-
-
-def ours(model: TorchClassifier, split: Split, queries: int, seed: int) -> tuple[Tensor, int, float]:
-    """Images, rows, CPU seconds."""
-    threat = Linf(EPS, Access.SCORES)
-    oracle = CountingOracle(model, threat, SeedStream(seed), per_image=queries)
-    start = time.process_time()
-    result = Square(queries=queries).run(oracle, split, _tensors(split), threat, SeedStream(seed, ("attack",)))
-    return result.x, oracle.spent, time.process_time() - start
-
-
-def arts(model: TorchClassifier, split: Split, iterations: int, seed: int) -> tuple[Tensor, int, float]:
-    """The same for ART, the whole set as one batch."""
-    from art.attacks.evasion import SquareAttack
-    from art.estimators.classification import PyTorchClassifier
-
-    net, (_, x, y) = Counted(model.module), _tensors(split)
-    shape = tuple(x.shape[1:])
-    classifier = PyTorchClassifier(
-        net, nn.CrossEntropyLoss(), shape, model.num_classes, clip_values=(0, 1), device_type="cpu"
-    )
-    attack = SquareAttack(classifier, eps=EPS, max_iter=iterations, batch_size=len(x), p_init=0.8, verbose=False)
-    np.random.seed(seed)  # noqa: NPY002 - ART draws from the global generator
-    start = time.process_time()
-    found = torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
-    return found, net.rows, time.process_time() - start
-
-
-def torchattacks(model: TorchClassifier, split: Split, queries: int, seed: int) -> tuple[Tensor, int, float]:
-    """The same for torchattacks."""
-    from torchattacks import Square as Theirs
-
-    net, (_, x, y) = Counted(model.module), _tensors(split)
-    start = time.process_time()
-    found = Theirs(net, eps=EPS, n_queries=queries, p_init=0.8, seed=seed)(x, y)
-    return found, net.rows, time.process_time() - start
-
-
-def _bare(model: TorchClassifier, split: Split) -> float:
-    """Microseconds that the net itself takes for a row: the bound on any attack's speed."""
-    x = _tensors(split).x[:128]
-    start = time.process_time()
-    for _ in range(100):
-        model.predict(x, noise=SeedStream(0))
-    return (time.process_time() - start) / 100 / len(x) * 1e6
+def _ratio(runs: Sequence[Run], base: Sequence[Run]) -> float:
+    return statistics.median(b.seconds / r.seconds for r, b in zip(runs, base, strict=True))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""ART's and Foolbox's attacks, called alike: (counter, x, y, eps, seed) to adversarial images in the ball."""
+"""Attacks of ART, Foolbox and torchattacks, called alike: (net, x, y, eps, seed) to adversarial images in the ball."""
 
 from __future__ import annotations
 
@@ -51,6 +51,14 @@ def art_square(net: Counter, x: Tensor, y: Tensor, eps: float, *, seed: int, que
     model = _art_model(net, x)
     attack = SquareAttack(model, eps=eps, max_iter=queries, nb_restarts=1, batch_size=1000, verbose=False)
     return torch.from_numpy(attack.generate(x.numpy(), np.eye(model.nb_classes, dtype=np.float32)[y.numpy()]))
+
+
+def torchattacks_square(net: Counter, x: Tensor, y: Tensor, eps: float, *, seed: int, queries: int) -> Tensor:
+    """Linf Square; every image is asked about `queries` times at most."""
+    from torchattacks import Square
+
+    out: Tensor = Square(net.eval(), eps=eps, n_queries=queries, p_init=0.8, seed=seed)(x, y)
+    return out
 
 
 def art_hop_skip_jump(net: Counter, x: Tensor, y: Tensor, _eps: float, *, seed: int, evaluations: int) -> Tensor:

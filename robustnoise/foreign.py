@@ -33,26 +33,33 @@ def import_quietly(module: str) -> ModuleType:
             os.environ[GIT_SETTING] = before
 
 
+class _Real(type):
+    """What passes for a `RandomState` is an instance of numpy's own."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        from numpy.random.mtrand import RandomState
+
+        return isinstance(instance, RandomState)
+
+
 @contextmanager
 def seeded_globals(seed: int) -> Iterator[None]:
     """Run a library that draws from the global generators of torch, numpy and Python: seeded, and put back afterwards.
 
-    A bare ``np.random.RandomState()``, which would ask the operating system for a seed, is seeded as well. Not for
-    threads: what is replaced is the process's.
+    A bare ``np.random.RandomState()``, which would ask the operating system for a seed, is seeded as well. It may be
+    nested: a library's attack asks a victim whose library draws, too. Not for threads: what is replaced is the
+    process's.
     """
     import numpy as np
     import torch
 
-    own = np.random.RandomState
     seeds = np.random.SeedSequence(seed)
     torch_seed, numpy_seed, python_seed = (int(n) for n in seeds.generate_state(3))
     bare = iter(range(seed, seed + 2**62))
+    outer = np.random.RandomState
 
-    class Same(type):
-        def __instancecheck__(cls, instance: Any) -> bool:
-            return isinstance(instance, own)
-
-    class Seeded(own, metaclass=Same):  # type: ignore[valid-type,misc]
+    # Not of `outer`, which inside another such block is itself a class of this kind.
+    class Seeded(np.random.mtrand.RandomState, metaclass=_Real):
         def __init__(self, seed: Any = None) -> None:
             super().__init__(next(bare) % 2**32 if seed is None else seed)
 
@@ -65,6 +72,6 @@ def seeded_globals(seed: int) -> Iterator[None]:
             np.random.RandomState = Seeded  # type: ignore[misc]
             yield
         finally:
-            np.random.RandomState = own  # type: ignore[misc]
+            np.random.RandomState = outer  # type: ignore[misc]
             np.random.set_state(numpy_state)  # noqa: NPY002
             random.setstate(python_state)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from robustnoise import examples as example_files
 from robustnoise.audits import AuditRecord
 from robustnoise.board import Board, find_board, load_board
 from robustnoise.errors import RowError
+from robustnoise.examples import Examples
 from robustnoise.flags import Raised, blocks, raised, raised_by
 from robustnoise.records import EvaluationRecord
 from robustnoise.report import views
+from robustnoise.report.contrasts import ContrastView, contrast_views
 from robustnoise.report.curves import CurveView, curve_view, flat_points
+from robustnoise.report.flat import columns, flat_rows, plain
 from robustnoise.report.markdown import report
+from robustnoise.report.page import page_data
 from robustnoise.report.plots import picture_names, pictures, shows
 from robustnoise.report.published import PublishedView, published_views
 from robustnoise.report.queries import query_views
+from robustnoise.report.radii import radii_views
+from robustnoise.report.variance import VarianceView, variance_views
 from robustnoise.report.views import RowView
 from robustnoise.spec import digest_of
 from robustnoise.store import atomic_write
@@ -30,12 +37,14 @@ Record = TypeVar("Record")
 
 
 class Contents(NamedTuple):
-    """What a report shows: rows and worst cases of the listed victims, curves, published figures."""
+    """What a report shows: of the listed victims rows, worst cases, contrasts, variance; curves, published figures."""
 
     rows: list[views.RowView]
     summary: list[views.Summary]
     curves: list[CurveView]
     published: list[PublishedView]
+    contrasts: list[ContrastView]
+    variance: list[VarianceView]
 
 
 class Leaderboard:
@@ -111,6 +120,21 @@ class Leaderboard:
         _write(path, audit.to_json(), read_audit(path).outcome if path.exists() else None)
         return path
 
+    def add_examples(self, found: Iterable[Examples]) -> None:
+        """Write images that attacks won beside their rows."""
+        for examples in found:
+            atomic_write(self.path / "examples" / f"{examples.row}.npz", examples.to_bytes())
+
+    def examples(self, records: Sequence[EvaluationRecord]) -> dict[str, Examples]:
+        """Those that lie beside `records`, by the digest of the row.
+
+        Raises:
+            RowError: a file is damaged or doesn't belong to its row; the message names it.
+        """
+        paths = {record.digest: example_files.path_of(self.path, record) for record in records}
+        present = [record for record in records if paths[record.digest].exists()]
+        return {record.digest: example_files.of(paths[record.digest], record) for record in present}
+
     def ranked(self, record: EvaluationRecord) -> bool:
         """Whether the row follows the board's protocol; a flag may keep it out of the ranking all the same."""
         return self.board.ranks(record.setting, record.attack, record.victim.victim)
@@ -159,10 +183,34 @@ class Leaderboard:
         return rows
 
     def to_frame(self) -> pd.DataFrame:
-        """The rows as a data frame: one line a row, intervals in columns of their own."""
+        """The rows as a data frame: one line a row, intervals in columns of their own (docs/reading-a-row.md)."""
         import pandas as pd
 
-        return pd.DataFrame([views.flat(v) for v in self.views()])
+        lines = self.flat()
+        return pd.DataFrame(lines, columns=columns(lines))
+
+    def flat(self) -> list[dict[str, Any]]:
+        """The rows as plain values, one level of columns, each with the rank of its victim.
+
+        Raises:
+            RowError: there is none.
+        """
+        rows = self.rows_or_advice()
+        flags = self.flags(rows)
+        summary = views.summary([r for r in rows if self.ranked(r)], _blocked(flags))
+        return flat_rows([self._view(r, flags[r.digest]) for r in rows], summary)
+
+    def to_json(self) -> dict[str, Any]:
+        """Rows as in `flat`, and the summary, contrasts and variances of the report, as plain values.
+
+        Raises:
+            RowError: there is no row.
+        """
+        lines, contents = self.flat(), self.contents()
+        return {
+            "rows": lines,
+            **{name: [plain(v) for v in getattr(contents, name)] for name in ("summary", "contrasts", "variance")},
+        }
 
     def curves(self) -> list[CurveView]:
         """The board's curves, from the rows that follow its protocol."""
@@ -183,15 +231,17 @@ class Leaderboard:
         """
         rows = self.rows() if rows is None else rows
         board, flags = self.board, self.flags(rows)
-        ranked = [r for r in rows if (unranked or self.ranked(r)) and not blocks(flags[r.digest])]
+        ranked, blocked = [r for r in rows if unranked or self.ranked(r)], _blocked(flags)
         usual = sorted(ranked, key=self._unusual)
         # A point is shown on its curve; the tables are for the listed victims.
         listed = [r for r in rows if r.victim.victim["name"] not in board.points]
         return Contents(
             rows=[self._view(r, flags[r.digest]) for r in listed],
-            summary=views.summary([r for r in ranked if r.victim.victim["name"] not in board.points]),
+            summary=views.summary([r for r in ranked if r.victim.victim["name"] not in board.points], blocked),
             curves=[*(curve_view(curve, usual) for curve in board.curves), *query_views(usual)],
             published=published_views(board.published, usual),
+            contrasts=contrast_views(board.contrasts, usual, board.file.run.seed, blocked),
+            variance=variance_views([r for r in usual if r.victim.victim["name"] not in board.points]),
         )
 
     def _unusual(self, record: EvaluationRecord) -> tuple[bool, bool]:
@@ -227,6 +277,26 @@ class Leaderboard:
         atomic_write(path, self._report(contents).encode())
         return path
 
+    def page_data(self) -> dict[str, Any]:
+        """What the board's page shows.
+
+        Raises:
+            RowError: no rows, or a damaged file; the message names it.
+        """
+        records = self.rows_or_advice()
+        contents = self.contents(records)
+        audits = [audit for audit in self.audits() if self.board.audits(audit.setting, audit.victim)]
+        contents = contents._replace(curves=[*contents.curves, *radii_views(audits)])
+        return page_data(
+            name=self.board.name,
+            title=self.board.file.title or self.board.name,
+            about=self.board.file.about,
+            protocol=self.board.protocol(),
+            records=records,
+            examples=self.examples([r for r in records if self.board.shown(r.victim.victim["name"])]),
+            **contents._asdict(),
+        )
+
     def _picture(self, name: str) -> Path:
         return self.path / "plots" / f"{name}.svg"
 
@@ -259,10 +329,22 @@ class Leaderboard:
                 problems.append(
                     f"{written}: doesn't follow from the rows; 'robustnoise board report {self.path}' rewrites it."
                 )
+        problems += self._verify_examples(found)
         problems += self._strays(found)
         if not any(self.rows_folder.glob("*.json")):
             problems.append(f"{self.path}: the board has no rows yet. 'robustnoise run {self.path}' makes them.")
         return problems
+
+    def _verify_examples(self, records: Sequence[EvaluationRecord]) -> Iterator[str]:
+        known = {example_files.path_of(self.path, record): record for record in records}
+        for path in sorted((self.path / "examples").glob("*")):
+            if path not in known:
+                yield f"{path}: belongs to no row of the board; remove it."
+                continue
+            try:
+                example_files.of(path, known[path])
+            except RowError as error:
+                yield str(error)
 
     def _verify_audits(self) -> Iterator[str]:
         for path in sorted(self.audits_folder.glob("*")):
@@ -310,6 +392,11 @@ class Leaderboard:
         for path in sorted((self.path / "plots").glob("*")):
             if path not in wanted:
                 yield f"{path}: belongs to no curve of the board; remove it."
+
+
+def _blocked(flags: Mapping[str, Sequence[Raised]]) -> set[str]:
+    """Digests of the rows that a flag keeps out of the ranking."""
+    return {digest for digest, found in flags.items() if blocks(found)}
 
 
 def _same_measurement(record: EvaluationRecord) -> str:

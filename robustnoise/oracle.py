@@ -29,7 +29,7 @@ class CountingOracle:
     Args:
         victim: the whole defended stack.
         threat: its `access` decides what is answered.
-        noise: the stream of the victim's draws; the attack never sees it.
+        noise: the stream of the victim's draws, in a tree that the attack isn't given (`SeedStream.fork`).
         per_image: rows per id; None is no limit.
         total: rows in all; None is no limit.
         stops: rows per id, rising, at which the attack's images are wanted too.

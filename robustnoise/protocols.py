@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
 from robustnoise.errors import BadParameter, MissingCapability
 from robustnoise.seeds import SeedStream
@@ -125,12 +125,13 @@ def require_differentiable(model: Classifier, who: str) -> Differentiable:
     """
     if isinstance(model, Softened):
         return model.softened()
-    if not isinstance(model, Differentiable):
+    # `isinstance` reads every member of the protocol before Python 3.12, and `digest` hashes all weights.
+    if not hasattr(model, "logits"):
         raise MissingCapability(
             f"{who} needs logits with gradients, and {type(model).__name__} has none. "
             "Attack it through a substitute, or with a query attack."
         )
-    return model
+    return cast("Differentiable", model)
 
 
 def require_modular(model: Classifier, who: str) -> Modular:
@@ -139,12 +140,12 @@ def require_modular(model: Classifier, who: str) -> Modular:
     Raises:
         MissingCapability: they can't.
     """
-    if not isinstance(model, Modular):
+    if not hasattr(model, "module"):
         raise MissingCapability(
             f"{who} needs to reach the layers of the network, and {type(model).__name__} hides them. "
             f"Put {who} before the stages that only see answers, such as vote."
         )
-    return model
+    return cast("Modular", model)
 
 
 class Meter(Protocol):

@@ -33,6 +33,14 @@ class SeedStream:
         """The stream below this one at `path`."""
         return SeedStream(self.root, (*self.path, *path))
 
+    def fork(self) -> SeedStream:
+        """A tree of its own, from whose streams this one's root can't be read off.
+
+        What attacks are given: they could otherwise foretell the victim's draws from the root that both share. Whoever
+        knows the user's seed still can; attacks are trusted not to look for it.
+        """
+        return SeedStream(self.seed("fork"))
+
     def seed(self, *path: str | int) -> int:
         """A 63-bit integer that depends on root and path alone."""
         text = json.dumps([self.root, *self.path, *path])

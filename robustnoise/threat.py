@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LEVELS = 255
 """The largest 8-bit level: a pixel is level / 255."""
+SORTED = 32
+"""Images whose pixels are sorted at a time."""
 
 
 class Norm(StrEnum):
@@ -92,8 +94,9 @@ class ThreatModel:
         """Project `x`, then round to 8-bit levels that are inside the ball.
 
         Rounding to the nearest level can leave the ball by half a level, and truncation nearly always does on one
-        side. Here l-infinity clamps the level to the whole number of levels that fit in eps, and l2 rounds each pixel
-        towards the original, which can only shorten the perturbation.
+        side. Here l-infinity clamps the level to the whole number of levels that fit in eps. l2 gives each pixel one of
+        the two levels beside it, away from the original for those nearest to that level, as many as the ball has room
+        for: the nearest levels, but where they are outside the ball, or shorter than the perturbation was.
 
         Args:
             origin: (n, C, H, W) uint8.
@@ -107,16 +110,14 @@ class ThreatModel:
         start = origin.to(torch.float64)
         x = x.to(torch.float64)
         if self.norm is Norm.L2:
-            # float32 is off by up to 1e-5 of a level, which would lose a whole one below.
+            # float32 is off by up to 1e-5 of a level, which is no part of a perturbation.
             x = (x * (LEVELS * 1e4)).round() / (LEVELS * 1e4)
         inside = self.project(start / LEVELS, x) * LEVELS
         if self.norm is Norm.LINF:
             reach = math.floor(self.eps * LEVELS + 1e-6)
             levels = inside.round().clamp(start - reach, start + reach)
         else:
-            delta = inside - start
-            # 1e-6 of a level: without it a perturbation of exactly k levels, computed as k - 1e-15, loses one.
-            levels = start + delta.sign() * (delta.abs() + 1e-6).floor()
+            levels = start + torch.cat([_whole_l2(rows, self.eps * LEVELS) for rows in (inside - start).split(SORTED)])
         return levels.clamp(0, LEVELS).to(torch.uint8)
 
     def violation(self, origin: Tensor, x: Tensor) -> Tensor:
@@ -143,6 +144,23 @@ class ThreatModel:
     def from_json(cls, fields: dict[str, Any]) -> ThreatModel:
         """The inverse of `to_json`."""
         return cls(Norm(fields["norm"]), fields["eps"], Access.parse(fields["access"]))
+
+
+def _whole_l2(delta: Tensor, radius: float) -> Tensor:
+    """Whole numbers beside `delta` (n, ...), float64, no row of them longer than `radius`, which no row of it is."""
+    size = delta.flatten(1).abs()
+    down, away = size.floor(), (size + 0.5).floor()
+    nearest, length = away.square().sum(1), size.square().sum(1)
+    # 1e-7: a radius written in ten digits loses no level.
+    room = nearest.maximum(length).clamp_max((radius + 1e-7) ** 2)
+    (todo,) = (room != nearest).nonzero(as_tuple=True)
+    if len(todo):
+        first = (size - down)[todo].sort(dim=1, descending=True, stable=True).indices
+        low = down[todo]
+        longer = low.square().sum(1, keepdim=True) + (2 * low.gather(1, first) + 1).cumsum(1)
+        fits = (longer <= room[todo, None]).to(low.dtype)
+        away[todo] = low.scatter_add(1, first, fits)
+    return away.view_as(delta) * delta.sign()
 
 
 def _pixels(x: Tensor) -> Tensor:

@@ -100,13 +100,14 @@ def test_the_readme_shows_the_other_plain_net_as_it_is() -> None:
 
 def test_the_boards_of_the_docs_load() -> None:
     blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "boards.md").read_text(), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     text = 'schema = 1\nname = "docs"\n[data]\nname = "digits"\n' + "".join(blocks)
     board = board_from(tomllib.loads(text), "docs/boards.md")
     assert [c.name for c in board.curves] == ["snr", "layers"]
     assert board.curves[0].lines[2].points[0].victim == "plain"
     assert board.budget.stops == (100, 500, 1000)
     assert board.published[0].accuracy == 0.995
+    assert [(c.attacks, c.margin) for c in board.contrasts] == [(("square",), None), ((), 0.01)]
 
 
 def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:

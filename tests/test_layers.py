@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"compose", "registry"},
     {"blocks", "data", "models", "training", "oracle", "store"},
     {"api"},
-    {"stats", "tally", "records", "audits", "flags"},
+    {"stats", "tally", "records", "audits", "flags", "examples"},
     {"harness"},
     {"report"},
     {"evaluation", "board", "leaderboard"},
@@ -48,6 +48,7 @@ WITHIN = [
     ("flags", "tally"),
     ("flags", "records"),
     ("flags", "audits"),
+    ("examples", "records"),
     ("leaderboard", "board"),
 ]
 """Which module of a layer may import which of the same layer."""

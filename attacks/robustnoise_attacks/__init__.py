@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 PLUGINS = {
     "apgd": "robustnoise_attacks.gradient.apgd:APGD",
     "art": "robustnoise_attacks.adapters.art:ArtAttack",
@@ -29,7 +31,7 @@ RECIPES = "recipes/crafters.toml"
 LADDER = "recipes/ladder.toml"
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     from robustnoise.api import lazy_attribute
 
     return lazy_attribute(__name__, PLUGINS, name)

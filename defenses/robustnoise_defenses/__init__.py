@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 PLUGINS = {
     "adaptive-vote": "robustnoise_defenses.adaptive_voting:AdaptiveVote",
     "adc": "robustnoise_defenses.noise.quantise:ADC",
@@ -22,7 +24,7 @@ PLUGINS = {
 }
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     from robustnoise.api import lazy_attribute
 
     return lazy_attribute(__name__, PLUGINS, name)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnoise.blocks import BLOCK
+from robustnoise.board.contrasts import declared
 from robustnoise.board.file import BoardFile, BudgetPart, VictimPart
 from robustnoise.board.recipes import expand, expand_recipes
 from robustnoise.board.sweeps import Swept, sweep
@@ -18,6 +19,7 @@ from robustnoise.errors import BadBoard, RobustnoiseError
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.models.targets.text import TargetText
 from robustnoise.registry import build, spec_of, written_out
+from robustnoise.report.contrasts import Contrast
 from robustnoise.report.curves import Curve
 from robustnoise.report.published import Published
 from robustnoise.store import IDENTITY
@@ -107,6 +109,10 @@ class Board:
         """Names of the victims that are audited and shown with images."""
         return self.file.run.headline or tuple(v.name for v in self.listed)
 
+    def shown(self, victim: str) -> bool:
+        """Whether images that attacks won from a victim of that name are shown."""
+        return victim in self.headline
+
     @property
     def points(self) -> frozenset[str]:
         """Names of the victims that are points of curves alone."""
@@ -121,6 +127,15 @@ class Board:
     def published(self) -> tuple[Published, ...]:
         """Published figures, for reports."""
         return tuple(Published(p.victim, p.accuracy / 100, p.source) for p in self.file.published)
+
+    @cached_property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """The declared contrasts, for reports.
+
+        Raises:
+            BadBoard: with file and key.
+        """
+        return declared(self.file.contrasts, [v.name for v in self.listed], self.attacks, self.origin)
 
     @cached_property
     def _swept(self) -> Swept:

@@ -176,6 +176,15 @@ class PublishedPart(Part):
     source: Annotated[str, Field(min_length=1)]
 
 
+class ContrastPart(Part):
+    """A comparison that the board declares before its run; with a margin it asks for non-inferiority."""
+
+    victim: EntryName
+    against: EntryName
+    on: EntryName
+    margin: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
 class BoardFile(Part):
     """The whole file. Without attacks there is no threat and no budget either: accuracy on clean images is measured."""
 
@@ -192,6 +201,7 @@ class BoardFile(Part):
     attacks: Annotated[dict[EntryName, str], Field(min_length=1)] | None = None
     curves: list[CurvePart] = []
     published: list[PublishedPart] = []
+    contrasts: Annotated[list[ContrastPart], Field(max_length=6)] = []
 
     @model_validator(mode="after")
     def _check(self) -> BoardFile:

@@ -68,6 +68,7 @@ def board_from(content: Mapping[str, Any], origin: str) -> Board:
         check_parts(board.victims, board.attacks, board.threat, file.run.undefended)
         check_published([p.victim for p in file.published], board.victims, origin)
         file.data.sizes()
+        _ = board.contrasts
         _check_headline(board)
     except ValidationError as error:
         raise BadBoard("\n".join(f"{origin}: {_where(e)}: {_why(e)}" for e in error.errors())) from None

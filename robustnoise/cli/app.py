@@ -245,11 +245,12 @@ def data(data_dir: DataDir = None, json: Json = False) -> None:
 def board_show(
     board: Annotated[str, typer.Argument(help="A board's folder, a run's, or the name of a shipped board.")],
     json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the rows as CSV.")] = False,
 ) -> None:
-    """Print the rows of a board."""
+    """Print the rows of a board; docs/reading-a-row.md explains every column."""
     from robustnoise.cli.looking import show_board
 
-    show_board(board, json=json)
+    show_board(board, json=json, csv=csv)
 
 
 @board_app.command("verify")
@@ -266,6 +267,28 @@ def board_report(board: Annotated[str, typer.Argument(help="A board's folder.")]
     from robustnoise.leaderboard import Leaderboard
 
     print(Leaderboard(board).write_report())
+
+
+@board_app.command("page")
+def board_page(
+    board: Annotated[str, typer.Argument(help="A board's folder, a run's, or the name of a shipped board.")],
+    output: Annotated[Path, typer.Option(help="The HTML file.")],
+) -> None:
+    """Write one HTML file to open from disk: sortable rows, curves, details, comparisons."""
+    from robustnoise.cli.looking import write_page
+
+    write_page(board, output)
+
+
+@board_app.command("index")
+def board_index(
+    boards: Annotated[list[str], typer.Argument(help="Boards, or folders of boards.")],
+    output: Annotated[Path, typer.Option(help="The folder for index.html and the pages.")],
+) -> None:
+    """Write the pages of boards and an index over them."""
+    from robustnoise.cli.looking import write_index
+
+    write_index(boards, output)
 
 
 @board_app.command("publish")

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from robustnoise.errors import BrokenPlugin
+from robustnoise.errors import BadParameter, BrokenPlugin
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.recipes import Recipe
 from robustnoise.registry import describe, format_value, registry, stands_for
-from robustnoise.report import views as report_views
+from robustnoise.report.flat import csv_text
+from robustnoise.report.page import Listed, index_page, page_files
 from robustnoise.report.plots import require_matplotlib
 from robustnoise.report.terminal import print_board, stdout
 from robustnoise.spec import Plugin, allowed_values, describe_field, parameter_names
+from robustnoise.store import atomic_write
 
 
-def show_board(name: str, *, json: bool) -> None:
-    """The rows of a board as tables or JSON."""
+def show_board(name: str, *, json: bool, csv: bool) -> None:
+    """The rows of a board as tables, JSON or CSV.
+
+    Raises:
+        BadParameter: JSON and CSV at once.
+    """
     board = Leaderboard(name)
+    if json and csv:
+        raise BadParameter("--json and --csv: expected one of the two.")
+    if csv:
+        print(csv_text(board.flat()), end="")
+        return
     if json:
-        _print_json([report_views.flat(v) for v in board.views()])
+        _print_json(board.to_json())
         return
     print_board(stdout(), board.board.file.title or board.board.name, *board.contents(board.rows_or_advice()))
 
@@ -42,6 +54,47 @@ def verify_board(name: str) -> int:
     return 1 if problems else 0
 
 
+def write_page(name: str, output: Path) -> None:
+    """A board's page, and pages of single rows beside it where it would be too large."""
+    if output.suffix != ".html":
+        raise BadParameter(f"--output {output}: expected a file name that ends in .html.")
+    _write(output.parent, page_files(output.name, Leaderboard(name).page_data()))
+
+
+def write_index(names: Sequence[str], output: Path) -> None:
+    """The pages of boards, and one that leads to them."""
+    if not names:
+        raise BadParameter("no board: give folders with a board.toml, folders of such, or names of shipped boards.")
+    listed: list[Listed] = []
+    files: dict[str, str] = {}
+    for name in _boards(names):
+        board = Leaderboard(name)
+        data = board.page_data()
+        address = re.sub(r"[^a-z0-9]+", "-", board.board.name.lower()).strip("-") + ".html"
+        if address in files:
+            raise BadParameter(f"two boards would be called {address}: {board.path} and another. Rename one.")
+        files |= page_files(address, data)
+        listed.append(Listed(address, data))
+    _write(output, {"index.html": index_page("Boards", listed), **files})
+
+
+def _boards(names: Sequence[str]) -> list[str]:
+    """Boards themselves, and for a folder of boards those that lie in it."""
+    found: list[str] = []
+    for name in names:
+        inside = sorted(str(p.parent) for p in Path(name).glob("*/board.toml"))
+        found += inside if inside and not (Path(name) / "board.toml").exists() else [name]
+    return found
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    for name, content in files.items():
+        atomic_write(folder / name, content.encode())
+    first, *others = files
+    beside = f" and {len(others)} more beside it" if others else ""
+    print(f"{folder / first}{beside}, {sum(len(c.encode()) for c in files.values()) / 1e6:.2f} MB in all.")
+
+
 def publish(source: Path, name: str) -> None:
     """Copy ranked rows from a run to a board."""
     target = Leaderboard(name)
@@ -51,6 +104,8 @@ def publish(source: Path, name: str) -> None:
     ranked = [r for r in rows if target.ranked(r)]
     for record in ranked:
         target.add(record)
+    shown = [r for r in ranked if target.board.shown(r.victim.victim["name"])]
+    target.add_examples(Leaderboard(source).examples(shown).values())
     audits = [a for a in Leaderboard(source).audits() if target.board.audits(a.setting, a.victim)]
     for audit in audits:
         target.add_audit(audit)

@@ -32,6 +32,7 @@ from robustnoise.errors import BadParameter
 from robustnoise.evaluation import comparison
 from robustnoise.flags import raised
 from robustnoise.harness.auditing import audit
+from robustnoise.harness.examples import examples
 from robustnoise.harness.experiment import Experiment
 from robustnoise.harness.runner import plan as make_plan
 from robustnoise.harness.runner import run
@@ -40,8 +41,8 @@ from robustnoise.records import EvaluationRecord
 from robustnoise.registry import registry
 from robustnoise.report.plots import require_matplotlib
 from robustnoise.report.terminal import print_board, stdout
-from robustnoise.report.text import sentence
-from robustnoise.report.views import RowView, row_view, summary
+from robustnoise.report.text import sentences
+from robustnoise.report.views import row_view, summary
 from robustnoise.spec import parse_number
 from robustnoise.store import atomic_write
 from robustnoise.threat import Norm
@@ -90,11 +91,12 @@ def run_board(
     rows = target.rows()
     shown = target.contents(rows)
     target.write_report(shown)
+    target.add_examples(examples(experiment, open_store(), records, board.shown))
     if len(rows) != len(records) or not all(map(target.ranked, rows)):
         # A changed protocol leaves no row ranked; what was run is shown all the same, and that alone.
         shown = target.contents(records, unranked=True)
     print_board(stdout(), board.file.title or board.name, *shown)
-    for line in _sentences(shown.rows):
+    for line in sentences(shown.rows):
         stdout().print(line, highlight=False, soft_wrap=True)
     stdout().print(f"Rows and REPORT.md are in {output}.", highlight=False, soft_wrap=True)
     _report_failures(failures)
@@ -117,19 +119,6 @@ def _report_failures(failures: Sequence[str]) -> None:
         file=sys.stderr,
     )
     raise typer.Exit(ATTACK_FAILED)
-
-
-def _sentences(views: Sequence[RowView]) -> list[str]:
-    """What each victim changed against its reference under the attack that hurts it most."""
-    lines = []
-    for victim in dict.fromkeys(v.victim for v in views):
-        rows = [v for v in views if v.victim == victim and v.delta is not None and v.scope != "control"]
-        if rows:
-            worst = min(rows, key=lambda v: v.scored.single.value)
-            assert worst.delta is not None
-            measure = f"robust accuracy under {worst.attack}" if worst.attack else "accuracy"
-            lines.append(sentence(f"{victim} (against {worst.against})", measure, worst.delta, worst.n))
-    return lines
 
 
 @dataclass(frozen=True)
@@ -206,7 +195,7 @@ def _evaluate(
         return
     views = [row_view(r, ranked=False, flags=raised(r, records)) for r in records]
     print_board(stdout(), f"{what} on {setting.data}", views, summary(records))
-    for line in _sentences(views):
+    for line in sentences(views):
         stdout().print(line, highlight=False, soft_wrap=True)
     _report_failures(failures)
 

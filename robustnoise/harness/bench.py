@@ -41,7 +41,7 @@ from robustnoise.registry import spec_of
 from robustnoise.seeds import SeedStream
 from robustnoise.store import Cell, Store, cell_key, pack_arrays, unpack_arrays
 from robustnoise.tally import Tally
-from robustnoise.threat import ThreatModel
+from robustnoise.threat import Norm, ThreatModel
 
 AGREEMENT_IMAGES = 1000
 MEMORY_IMAGES = 1024
@@ -121,7 +121,7 @@ class Bench:
                 base = self._base(self.weights(victim))
             _, inference = split_stages(victim.defense)
             seeds = self.seeds.child("defend", "inference")
-            with self._threads():
+            with self.threads():
                 ctx = Context(self.experiment.dataset.train, seeds, device=self.experiment.device, shared=self._shared)
                 classifier = inference.apply(base, ctx)
             if None in self.experiment.attacks_on(victim):  # under attack every question is another one
@@ -147,7 +147,7 @@ class Bench:
             oracle = self._oracle(victim, seeds, per_image=None) if attack.attack.traits.queries else None
             partial = self.store.partial_path(cell_key("substitute", inputs))
             label = f"substitute {attack.name}" + (f" of {victim.name}" if oracle else "")
-            ctx = Context(None, seeds.child("fit"), partial, self._labelled(label), self.experiment.device)
+            ctx = Context(None, seeds.child("fit").fork(), partial, self._labelled(label), self.experiment.device)
             fitted = two_stage.substitute.fit(oracle, seed_data, ctx)
             stored = {f"weights-{i}" if i else "weights": n for i, n in enumerate(fitted.networks)}
             return {k: classifier_bytes(_torch(n, attack.name)) for k, n in stored.items()}, {"queries": fitted.queries}
@@ -160,7 +160,8 @@ class Bench:
         threat = self._threat()
         inputs = {
             "images": evaluation.digest,
-            "ball": [threat.norm.value, threat.eps],
+            # Cells without the word hold l2 images of the former rounding, towards the original.
+            "ball": [threat.norm.value, threat.eps, *(["nearest"] if threat.norm is Norm.L2 else [])],
             "block": BLOCK,
             **self._machine(),
         }
@@ -201,12 +202,12 @@ class Bench:
         """The substitute, whole."""
         substitute = _two_stage(attack).substitute
         networks = tuple(self._load(self.store.read(fitted, name)) for name in sorted(fitted.outputs, key=_number))
-        seeds = self.seeds.child("substitute", spec_of(substitute).digest(), "source")
+        seeds = self.seeds.child("substitute", spec_of(substitute).digest(), "source").fork()
         return substitute.source(networks, self._seed_data(), Context(None, seeds, device=self.experiment.device))
 
     def _craft(self, attack: Attack, model: Classifier, queries: int) -> Computed:
         crafter: Crafter = attack.attack.crafter  # type: ignore[attr-defined]
-        seeds, threat = self.seeds.child("craft", spec_of(crafter).digest()), self._threat()
+        seeds, threat = self.seeds.child("craft", spec_of(crafter).digest()).fork(), self._threat()
         crafter = crafter.informed(self._seed_data())
 
         def block(number: int, targets: Targets) -> AttackResult:
@@ -223,19 +224,30 @@ class Bench:
             seeds = self.seeds.child("attack", spec, number)
             oracle = None
             if queries:
-                left = None if budget.total is None else budget.total - spent
-                oracle = self._oracle(victim, seeds, per_image=budget.per_image, total=left, stops=budget.stops)
-            result = attack.attack.run(oracle, seed_data, targets, self._threat(), seeds.child("own"))
+                # A part gets its share of what is left, so that the first images don't eat what the last ones need.
+                share, waiting = None, len(self.experiment.dataset.evaluation) - number * CHUNK
+                if budget.total is not None:
+                    share = (budget.total - spent) * len(targets.ids) // waiting
+                oracle = self._oracle(victim, seeds, per_image=budget.per_image, total=share, stops=budget.stops)
+            result = attack.attack.run(oracle, seed_data, targets, self._threat(), seeds.child("own").fork())
             spent += oracle.spent if oracle else 0
             return result
 
         # More rows keep the blocks full while more and more images are done with.
-        return self._collect(attack, part, rows=CHUNK if queries else BLOCK), {"queries": spent}
+        stops = budget.stops if queries else ()
+        return self._collect(attack, part, rows=CHUNK if queries else BLOCK, stops=stops), {"queries": spent}
 
-    def _collect(self, attack: Attack, run: Callable[[int, Targets], AttackResult], *, rows: int) -> dict[str, bytes]:
+    def _collect(
+        self,
+        attack: Attack,
+        run: Callable[[int, Targets], AttackResult],
+        *,
+        rows: int,
+        stops: tuple[int, ...] = (),
+    ) -> dict[str, bytes]:
         split = self.experiment.dataset.evaluation
         meter = self.progress.start(f"attack {attack.name}", len(split))
-        return {"images": collect(attack.name, split, self._threat(), run, rows=rows, meter=meter)}
+        return {"images": collect(attack.name, split, self._threat(), run, rows=rows, meter=meter, stops=stops)}
 
     # ------------------------------------------------------------------------------------------------------- score
 
@@ -395,7 +407,8 @@ class Bench:
         return _Labelled(self.progress, label)
 
     @contextmanager
-    def _threads(self) -> Iterator[None]:
+    def threads(self) -> Iterator[None]:
+        """With as many threads as the experiment's identity says."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.experiment.threads)
         try:
@@ -411,7 +424,7 @@ class Bench:
             return cell
         if not self.compute:
             raise NotCached(stage)
-        with self._threads():
+        with self.threads():
             outputs, facts = run()
         cell = self.store.put(stage, inputs, outputs, facts)
         if partial:

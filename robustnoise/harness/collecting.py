@@ -31,6 +31,7 @@ def collect(
     *,
     rows: int,
     meter: Meter,
+    stops: tuple[int, ...] = (),
 ) -> bytes:
     """Run an attack on `rows` images at a time.
 
@@ -42,6 +43,10 @@ def collect(
         rows: `BLOCK` pads the last part, since a model always sees whole blocks; an attack that asks the oracle gets
             another number and no padding, which would be charged as queries.
         meter: told of every image.
+        stops: at how many queries an image the attack was asked for its images too.
+
+    Raises:
+        BadData: they are no images, or those at a stop are missing.
 
     Returns:
         packed arrays: the images at the end and at the attack's stops (`images_at`), their ids, how far any was
@@ -61,6 +66,11 @@ def collect(
             targets = Targets(*(pad(part) for part in targets))
         with isolated_global_rng():
             result = run(number, targets)
+        if missing := [at for at in stops if at not in result.trace]:
+            raise BadData(
+                f"attack {name!r} handed in no images at the stops {missing}, but at {sorted(result.trace)}. Expected "
+                "in AttackResult.trace, for each of oracle.stops, those that it had then. Or leave the stops out."
+            )
         for at, images in ((None, result.x), *result.trace.items()):
             x = _checked(name, images, targets.x)[: stop - start]
             outside = max(outside, float(threat.violation(origin, x).max()), float(-x.min()), float(x.max()) - 1)

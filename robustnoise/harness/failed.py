@@ -9,22 +9,28 @@ from robustnoise.harness.experiment import Attack, Victim
 
 
 class Failed:
-    """Pairs of victim and attack that have no result; `lines` says of each cell why."""
+    """Victims without a network, and pairs of victim and attack without a result; `lines` says of each cell why."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self._victims: set[str] = set()
         self._pairs: set[tuple[str, str]] = set()
 
     def note(self, label: str, victim: Victim, attack: Attack | None, reason: str | None) -> None:
-        """The cell `label` failed for `reason`; None is that it didn't."""
-        if reason is not None:
-            assert attack is not None
+        """The cell `label` failed for `reason`; None is that it didn't. Without an attack the whole victim failed."""
+        if reason is None:
+            return
+        if attack is None:
+            self._victims.add(victim.name)
+        else:
             self._pairs.add(self._pair(victim, attack))
-            self.lines.append(f"{label} failed: {reason}")
+        self.lines.append(f"{label} failed: {reason}")
 
-    def has(self, victim: Victim, attack: Attack | None) -> bool:
-        """Whether `attack` failed on `victim`."""
-        return attack is not None and self._pair(victim, attack) in self._pairs
+    def has(self, victim: Victim, attack: Attack | None, *, shared: bool = False) -> bool:
+        """Whether `victim`, or `attack` on it, failed; of work that is shared by all victims only the attack counts."""
+        return (victim.name in self._victims and not shared) or (
+            attack is not None and self._pair(victim, attack) in self._pairs
+        )
 
     def hand_over(self, lines: list[str] | None) -> None:
         """Add what failed to `lines`.

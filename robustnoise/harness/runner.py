@@ -36,10 +36,14 @@ class Task:
     stop: int | None = None
 
     @property
+    def shared(self) -> bool:
+        """Whether its cell is the same for every victim."""
+        return self.attack is not None and not self.attack.own and self.stage in ("substitute", "craft")
+
+    @property
     def label(self) -> str:
         """For progress and plans."""
-        shared = self.attack is not None and not self.attack.own and self.stage in ("substitute", "craft")
-        parts = [self.stage, *([] if shared else [self.victim.name]), *([self.attack.name] if self.attack else [])]
+        parts = [self.stage, *([] if self.shared else [self.victim.name]), *([self.attack.name] if self.attack else [])]
         return " ".join(parts) + ("" if self.stop is None else f" at {self.stop} queries")
 
     def run(self, bench: Bench) -> Cell:
@@ -135,10 +139,13 @@ def run(
     failed = Failed()
     if jobs == 1:
         for level in tasks(experiment):
+            tried: dict[str, str | None] = {}
             for task in level:
-                if not failed.has(task.victim, task.attack):
-                    reason = attempt(functools.partial(task.run, bench))
-                    failed.note(task.label, task.victim, task.attack, reason)
+                if not failed.has(task.victim, task.attack, shared=task.shared):
+                    key = _work_id(task)
+                    if key not in tried:
+                        tried[key] = attempt(functools.partial(task.run, bench))
+                    failed.note(task.label, task.victim, task.attack, tried[key])
     else:
         _run_parallel(experiment, store, progress, jobs, memory_images, failed)
     failed.hand_over(failures)
@@ -154,27 +161,28 @@ def _run_parallel(
     looker = Bench(experiment, store, compute=False)
     name, plugins = secrets.token_hex(8), _PluginFiles(experiment.plugin_files)
     for level in tasks(experiment):
-        missing: dict[str, Task] = {}
+        missing: dict[str, list[Task]] = {}
         for task in level:
-            if failed.has(task.victim, task.attack):
+            if failed.has(task.victim, task.attack, shared=task.shared):
                 continue
             try:
                 task.run(looker)
             except NotCached:
-                missing.setdefault(_work_id(task), task)
+                missing.setdefault(_work_id(task), []).append(task)
         if not missing:
             continue
         meter = progress.start(
-            f"{len(missing)} cells: {', '.join(dict.fromkeys(t.stage for t in missing.values()))}", len(missing)
+            f"{len(missing)} cells: {', '.join(dict.fromkeys(t.stage for (t, *_) in missing.values()))}", len(missing)
         )
-        groups = _groups(experiment, missing.values())
+        groups = _groups(experiment, [same[0] for same in missing.values()])
         calls = (delayed(_work)(plugins, name, experiment, store.root, group, memory_images) for group in groups)
         reasons: dict[str, str | None] = {}
         for done in Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")(calls):
             reasons |= done
             meter.advance(len(done))
-        for key, task in missing.items():
-            failed.note(task.label, task.victim, task.attack, reasons[key])
+        for key, same in missing.items():
+            for task in same:
+                failed.note(task.label, task.victim, task.attack, reasons[key])
 
 
 def _work_id(task: Task) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robustnoise.report.contrasts import ContrastView
 from robustnoise.report.curves import CurveView, midpoint_name
 from robustnoise.report.published import PublishedView
+from robustnoise.report.statistics import contrast_table, resolution_notes, variance_table, verdict_tables
 from robustnoise.report.tables import (
     Table,
     curve_note,
@@ -16,25 +18,37 @@ from robustnoise.report.tables import (
     row_tables,
     summary_table,
 )
+from robustnoise.report.variance import VarianceView
 from robustnoise.report.views import RowView, Summary
 
 HOW_TO_READ = """\
 Accuracies are per cent of all n images with 95 % intervals over images (Wilson for a deterministic victim, bootstrap
 otherwise). Deltas are paired differences in percentage points on the same images: Tango's score interval and McNemar's
-exact test for two deterministic victims, bootstrap and sign-flip test otherwise. They are unadjusted and exploratory.
-A stochastic victim is scored in fresh draws that no attack has seen. The null attack hands in the images as they are:
+exact test for two deterministic victims, bootstrap and sign-flip test otherwise. But for declared contrasts they are
+unadjusted and exploratory. *Attack success* is over the images that are right at first, whose number stands beside it.
+Victims that share a rank (1=) are not told apart by their paired differences from the best of them. A stochastic victim
+is scored in fresh draws that no attack has seen. The null attack hands in the images as they are:
 what is lost under it is lost to the draws. *Shared* attacks never ask the victim; *per-victim* attacks label their
 substitute's data through the victim's own oracle. The two are different threat models and are not ranked together."""
 CLAIMED = """\
 *Claimed: wrong* is how many images the attack takes for misclassified, and the share of wrong answers to them in the
 scoring draws, which the attack has not seen."""
 ANY_FAIL = "*any_fail_5* is the accuracy against an attacker who may ask five times and wins once."
+VERDICTS = """\
+All verdicts are shares of all n images, right or wrong at first. *single* is the expected accuracy (any_fail_1),
+*always_wrong* the share of images that are wrong in every draw."""
+CONTRASTS = """\
+*Declared contrasts* are those of board.toml. Their p values are Holm's over all that are declared; their intervals are
+unadjusted. *Resolves* is the smallest delta, in points, that n images resolve at the discordance seen."""
+VARIANCE = """\
+*SD* is the part of the standard deviation of one measured accuracy, in points, that comes from other images, draws or
+seeds."""
 
 HOW_TO_READ_CLEAN = """\
 Nothing attacks here: all images are clean. Accuracies are per cent of all n images with 95 % intervals over images
 (Wilson for a deterministic victim, bootstrap otherwise); a stochastic victim's is the mean over its scoring draws.
-Deltas are paired differences in percentage points on the same images, unadjusted and exploratory. *Mean passes* are
-forward passes of the network that the average answer cost."""
+Deltas are paired differences in percentage points on the same images; but for declared contrasts they are unadjusted
+and exploratory. *Mean passes* are forward passes of the network that the average answer cost."""
 ANY_FAIL_CLEAN = "*any_fail_5* is the expected share of images that are right in each of five draws."
 HOW_TO_READ_MIDPOINT = """\
 *Midpoint*: the value at which accuracy has fallen half way from that at the first, quietest value of the sweep to
@@ -51,6 +65,8 @@ def report(
     summary: Sequence[Summary],
     curves: Sequence[CurveView] = (),
     published: Sequence[PublishedView] = (),
+    contrasts: Sequence[ContrastView] = (),
+    variance: Sequence[VarianceView] = (),
 ) -> str:
     """The report of a board, a function of its file and rows alone.
 
@@ -62,6 +78,8 @@ def report(
         summary: worst cases by victim; shown where the board has attacks.
         curves: each with a table and pictures in the folder ``plots``.
         published: figures of others.
+        contrasts: the declared comparisons.
+        variance: of rows of several seeds, where there are any.
     """
     parts = [f"# {title}", "Generated from the rows by `robustnoise board report`; do not edit."]
     if about.strip():
@@ -70,7 +88,11 @@ def report(
     attacked = protocol["threat"] is not None
     if attacked:
         parts.append(_section(summary_table(summary)))
-    parts += [_section(table) for table in row_tables(rows)]
+    if contrasts:
+        parts.append(_section(contrast_table(contrasts)))
+    parts += [_section(table) for table in [*row_tables(rows), *verdict_tables(rows)]]
+    if variance:
+        parts.append(_section(variance_table(variance)))
     if published:
         parts.append(_section(published_table(published)))
     parts += [_curve(view) for view in curves]
@@ -78,15 +100,35 @@ def report(
     attacks = {r.attack: r.attack_text for r in rows if r.attack}
     heading = "Defenses and attacks" if attacked else "Defenses"
     parts.append(f"## {heading}\n\n" + "\n".join(f"- {k}: `{v}`" for k, v in (defenses | attacks).items()))
+    first, *more = reading(protocol, rows, curves, contrasts, variance)
+    parts += [f"## How to read this\n\n{first}", *more]
+    return "\n\n".join(parts) + "\n"
+
+
+def reading(
+    protocol: Mapping[str, Any],
+    rows: Sequence[RowView],
+    curves: Sequence[CurveView] = (),
+    contrasts: Sequence[ContrastView] = (),
+    variance: Sequence[VarianceView] = (),
+) -> list[str]:
+    """How to read what is shown, in paragraphs."""
+    attacked = protocol["threat"] is not None
     legend = [HOW_TO_READ if attacked else HOW_TO_READ_CLEAN]
     if any(r.draws >= 5 for r in rows):
         legend.append(ANY_FAIL if attacked else ANY_FAIL_CLEAN)
-    parts.append("## How to read this\n\n" + "\n".join(legend))
+    if any(r.draws > 1 for r in rows):
+        legend.append(VERDICTS)
+    if contrasts:
+        legend.append(CONTRASTS)
+    if variance:
+        legend.append(VARIANCE)
+    paragraphs = ["\n".join([*legend, *resolution_notes(rows)])]
     if any(r.claimed is not None for r in rows):
-        parts.append(CLAIMED)
+        paragraphs.append(CLAIMED)
     if any(view.curve.midpoint for view in curves):
-        parts.append(HOW_TO_READ_MIDPOINT)
-    return "\n\n".join(parts) + "\n"
+        paragraphs.append(HOW_TO_READ_MIDPOINT)
+    return paragraphs
 
 
 def _protocol_line(protocol: Mapping[str, Any]) -> str:

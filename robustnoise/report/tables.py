@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from robustnoise.flags import blocks
+from robustnoise.flags import Raised, blocks
 from robustnoise.report.curves import CurveView, Midpoint, Value
 from robustnoise.report.published import PublishedView
 from robustnoise.report.text import delta, percent, points, share
@@ -20,7 +20,7 @@ class Table(NamedTuple):
     lines: Sequence[tuple[str, ...]]
 
 
-def _table(heading: str, head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> Table:
+def table(heading: str, head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> Table:
     """A table without the columns in which no line says anything."""
     shown = [i for i in range(len(head)) if not lines or any(line[i] != "-" for line in lines)]
     return Table(heading, tuple(head[i] for i in shown), [tuple(line[i] for i in shown) for line in lines])
@@ -33,34 +33,50 @@ SCOPES = {
     "per-victim": "Per-victim attacks",
     "audit": "Audit, with the gradients of the victim: not ranked",
 }
-CLEAN_HEAD = ("victim", "n", "draws", "accuracy", "delta", "against", "delta to undefended", "any_fail_5", "ranked")
+CLEAN_HEAD = ("victim", "n", "draws", "accuracy", "delta", "against", "delta to undefended", "flags", "ranked")
 ATTACK_HEAD = (
     "victim",
     "attack",
     "clean",
     "robust",
+    "attack success",
     "delta",
     "against",
     "delta to undefended",
-    "any_fail_5",
     "queries",
     "agreement",
     "claimed: wrong",
+    "flags",
     "ranked",
 )
 
 
 def summary_table(summary: Sequence[Summary]) -> Table:
     """One line a victim."""
-    head = ("victim", "n", "clean", "null control", "worst shared", "worst per-victim")
+    head = (
+        "victim", "n", "clean", "null control", "worst shared", "rank shared", "worst per-victim", "rank per-victim",
+    )  # fmt: skip
     lines = [
-        (s.victim, str(s.n), percent(s.clean), delta(s.null), percent(s.shared), percent(s.per_victim)) for s in summary
+        (
+            s.victim,
+            str(s.n),
+            percent(s.clean),
+            delta(s.null),
+            percent(s.shared),
+            s.rank_shared.text if s.rank_shared else "-",
+            percent(s.per_victim),
+            s.rank_per_victim.text if s.rank_per_victim else "-",
+        )
+        for s in summary
     ]
-    return _table("Victims", head, lines)
+    return table("Victims", head, lines)
 
 
 def row_tables(rows: Sequence[RowView]) -> Iterator[Table]:
-    """One table a scope, one line a row; mean passes are a column where they aren't 1 throughout."""
+    """One table a scope, one line a row; mean passes are a column where they aren't 1 throughout.
+
+    Tables of attacks tell the number of images in the heading, or in a column where it differs.
+    """
     for scope, heading in SCOPES.items():
         chosen = [r for r in rows if r.scope == scope]
         if not chosen:
@@ -70,10 +86,16 @@ def row_tables(rows: Sequence[RowView]) -> Iterator[Table]:
         if any(r.passes != 1 for r in chosen):
             head = (*head[:-1], "mean passes", head[-1])
             lines = [(*line[:-1], mean_passes(r.passes), line[-1]) for line, r in zip(lines, chosen, strict=True)]
+        sizes = {r.n for r in chosen}
+        if scope != CLEAN and len(sizes) > 1:
+            head = (*head[:-1], "n", head[-1])
+            lines = [(*line[:-1], str(r.n), line[-1]) for line, r in zip(lines, chosen, strict=True)]
+        elif scope != CLEAN:
+            heading = f"{heading} (n = {sizes.pop()})"
         if len({r.seed for r in chosen}) > 1:
             head = (*head[:-1], "seed", head[-1])
             lines = [(*line[:-1], str(r.seed), line[-1]) for line, r in zip(lines, chosen, strict=True)]
-        yield _table(heading, head, lines)
+        yield table(heading, head, lines)
 
 
 def _ranked(r: RowView) -> str:
@@ -92,7 +114,7 @@ def _clean_line(r: RowView) -> tuple[str, ...]:
         delta(r.delta, r.n),
         r.against or "-",
         delta(r.delta_undefended, r.n),
-        share(r.scored.any_fail.get(5) if r.draws > 1 else None),
+        flag_names(r.flags),
         _ranked(r),
     )
 
@@ -103,15 +125,21 @@ def _attack_line(r: RowView) -> tuple[str, ...]:
         r.attack or "-",
         percent(r.clean.single),
         percent(r.scored.single),
+        "-" if r.success is None else f"{percent(r.success)} of {number(round(r.initially or 0.0, 1))}",
         delta(r.delta),
         r.against or "-",
         delta(r.delta_undefended),
-        share(r.scored.any_fail.get(5) if r.draws > 1 else None),
         str(r.queries or "-"),
         share(r.agreement),
         "-" if r.claimed is None else f"{r.claimed}: {share(r.claimed_wrong)}",
+        flag_names(r.flags),
         _ranked(r),
     )
+
+
+def flag_names(flags: Sequence[Raised]) -> str:
+    """The names of raised flags in one cell; ``"-"`` for none."""
+    return " ".join(raised.flag for raised in flags) or "-"
 
 
 def published_table(views: Sequence[PublishedView]) -> Table:
@@ -130,7 +158,7 @@ def published_table(views: Sequence[PublishedView]) -> Table:
         )
         for v in views
     ]
-    return _table("Published beside ours", head, lines)
+    return table("Published beside ours", head, lines)
 
 
 def curve_table(view: CurveView) -> Table:
@@ -142,7 +170,7 @@ def curve_table(view: CurveView) -> Table:
     for value in values.pop():
         cells = [next((percent(p.accuracy, p.n) for p in line.points if p.value == value), "-") for line in view.lines]
         lines.append((number(value), *cells))
-    return _table(view.curve.title, (view.curve.x, *(line.label for line in view.lines)), lines)
+    return table(view.curve.title, (view.curve.x, *(line.label for line in view.lines)), lines)
 
 
 def _long_table(view: CurveView) -> Table:
@@ -152,7 +180,7 @@ def _long_table(view: CurveView) -> Table:
         for line in view.lines
         for p in line.points
     ]
-    return _table(view.curve.title, head, lines)
+    return table(view.curve.title, head, lines)
 
 
 def curve_note(view: CurveView) -> str:
@@ -177,7 +205,7 @@ def midpoint_table(view: CurveView) -> Table:
         if line.midpoint is not None:
             m = line.midpoint
             lines.append((line.label, share(m.level), _crossing(m)))
-    return _table(f"{view.curve.title}: midpoints", ("line", "accuracy half way", view.curve.x), lines)
+    return table(f"{view.curve.title}: midpoints", ("line", "accuracy half way", view.curve.x), lines)
 
 
 def _crossing(m: Midpoint) -> str:

@@ -8,8 +8,10 @@ import rich.table
 from rich.console import Console
 from rich.markup import escape
 
+from robustnoise.report.contrasts import ContrastView
 from robustnoise.report.curves import CurveView
 from robustnoise.report.published import PublishedView
+from robustnoise.report.statistics import contrast_table, resolution_notes, variance_table, verdict_tables
 from robustnoise.report.tables import (
     Table,
     curve_note,
@@ -19,13 +21,14 @@ from robustnoise.report.tables import (
     row_tables,
     summary_table,
 )
+from robustnoise.report.variance import VarianceView
 from robustnoise.report.views import RowView, Summary
 
 
 def stdout() -> Console:
     """Standard output; wide where it is piped, so that no cell is folded."""
     console = Console()
-    return console if console.is_terminal else Console(width=200)
+    return console if console.is_terminal else Console(width=240)
 
 
 def print_board(
@@ -35,15 +38,23 @@ def print_board(
     summary: Sequence[Summary],
     curves: Sequence[CurveView] = (),
     published: Sequence[PublishedView] = (),
+    contrasts: Sequence[ContrastView] = (),
+    variance: Sequence[VarianceView] = (),
 ) -> None:
-    """The summary by victim, the rows by scope, published figures, curves."""
+    """The summary by victim, declared contrasts, the rows by scope, verdicts, variance, published figures, curves."""
     headline = f"{title}: per cent, 95 % intervals"
     if summary:
         console.print(_table(summary_table(summary)._replace(heading=headline)))
     else:
         console.print(headline, style="bold", markup=False, highlight=False)
-    for table in row_tables(rows):
+    if contrasts:
+        console.print(_table(contrast_table(contrasts)))
+    for table in [*row_tables(rows), *verdict_tables(rows)]:
         console.print(_table(table))
+    for note in resolution_notes(rows):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+    if variance:
+        console.print(_table(variance_table(variance)))
     if published:
         console.print(_table(published_table(published)))
     for view in curves:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from robustnoise.report.views import Figure
+from collections.abc import Sequence
+
+from robustnoise.report.views import Figure, RowView
 
 FINE = 10_000
 """Images from which a second decimal says something."""
@@ -18,7 +20,7 @@ def percent(figure: Figure | None, n: int = 0) -> str:
     if figure is None:
         return "-"
     digits = 2 if n >= FINE else 1
-    value, low, high = (f"{100 * v:.{digits}f}" for v in (figure.value, figure.low, figure.high))
+    value, low, high = (f"{round(100 * v, digits) + 0.0:.{digits}f}" for v in (figure.value, figure.low, figure.high))
     return f"{value} [{low}, {high}]"
 
 
@@ -53,6 +55,19 @@ def sentence(what: str, measure: str, figure: Figure, n: int) -> str:
         f"{what} changed {measure} by {_signed(figure.value)} points [{_signed(figure.low)}, {_signed(figure.high)}], "
         f"n = {n:,}: {verdict}."
     )
+
+
+def sentences(views: Sequence[RowView]) -> list[str]:
+    """What each victim changed against its reference under the attack that hurts it most."""
+    lines = []
+    for victim in dict.fromkeys(v.victim for v in views):
+        rows = [v for v in views if v.victim == victim and v.delta is not None and v.scope != "control"]
+        if rows:
+            worst = min(rows, key=lambda v: v.scored.single.value)
+            assert worst.delta is not None
+            measure = f"robust accuracy under {worst.attack}" if worst.attack else "accuracy"
+            lines.append(sentence(f"{victim} (against {worst.against})", measure, worst.delta, worst.n))
+    return lines
 
 
 def _signed(value: float, digits: int = 1) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
-
-import numpy as np
 
 from robustnoise import stats
 from robustnoise.flags import Raised
 from robustnoise.records import Arm, EvaluationRecord
+from robustnoise.report.ranking import Rank, ranks, worst_of
 from robustnoise.spec import digest_of
 from robustnoise.tally import Tally
 
@@ -57,8 +56,10 @@ class RowView:
     """One row as it is shown; every number is computed from the counts in the row's file.
 
     A row without an attack has the scope ``"clean"``: its draws, passes, deltas and further verdicts are those on clean
-    images; `attack`, `robust` and `drop` are None. `passes` is the mean over the answers that the row scores; `flags`
-    are the suspicions about it.
+    images; `attack`, `robust`, `success` and `drop` are None. `success` is the attack's over the images that are right
+    at first, `initially` of them in expectation. `discordant` pairs are expected between victim and reference, and at
+    their discordance these images resolve deltas from `smallest` on. `passes` is the mean over the answers that the row
+    scores; `flags` are the suspicions about it.
     """
 
     victim: str
@@ -71,9 +72,13 @@ class RowView:
     draws: int
     clean: Verdicts
     robust: Verdicts | None
+    success: Figure | None
+    initially: float | None
     drop: Figure | None
     against: str | None
     delta: Figure | None
+    discordant: float | None
+    smallest: float | None
     delta_undefended: Figure | None
     delta_clean: Figure | None
     queries: int
@@ -100,7 +105,8 @@ def row_view(record: EvaluationRecord, *, ranked: bool, flags: tuple[Raised, ...
         flags: raised on it.
     """
     mine, attack = record.victim, record.attack
-    scored = mine.scored
+    scored, success = mine.scored, _success(mine, record)
+    resolution = None if record.reference is None else _resolution(scored, record.reference.scored)
     return RowView(
         victim=mine.victim["name"],
         defense=mine.victim["text"],
@@ -112,9 +118,13 @@ def row_view(record: EvaluationRecord, *, ranked: bool, flags: tuple[Raised, ...
         draws=scored.draws,
         clean=verdicts(mine.clean, record, "clean"),
         robust=None if mine.adversarial is None else verdicts(mine.adversarial, record, "adversarial"),
+        success=None if success is None else Figure(*success[:3]),
+        initially=None if success is None else success.initially,
         drop=_maybe(record.drop),
         against=None if record.reference is None else record.reference.victim["name"],
         delta=_maybe(record.delta("reference")),
+        discordant=None if resolution is None else resolution.discordant,
+        smallest=None if resolution is None else resolution.smallest,
         delta_undefended=_maybe(record.delta("undefended")),
         delta_clean=_maybe(record.delta("reference", "clean")),
         queries=mine.queries,
@@ -144,6 +154,18 @@ def _wrong_of_claimed(arm: Arm) -> float | None:
     if arm.claimed is None or arm.adversarial is None or not arm.claimed.any():
         return None
     return 1 - float(arm.adversarial.right[arm.claimed].mean()) / arm.adversarial.draws
+
+
+def _success(arm: Arm, record: EvaluationRecord) -> stats.Success | None:
+    clean, attacked = arm.clean, arm.adversarial
+    # One draw of a stochastic victim doesn't tell what it loses to its own noise.
+    if attacked is None or (arm.stochastic and clean.draws == 1):
+        return None
+    return stats.attack_success(clean.right, clean.draws, attacked.right, attacked.draws, record.rng("success"))
+
+
+def _resolution(mine: Tally, theirs: Tally) -> stats.Resolution:
+    return stats.resolution(mine.right, mine.draws, theirs.right, theirs.draws)
 
 
 def clean_accuracy(record: EvaluationRecord) -> Figure:
@@ -195,8 +217,8 @@ class Summary:
     """One victim over all attacks of the board.
 
     `shared` and `per_victim` are worst cases image by image over the attacks of that scope, two threat models that are
-    never mixed in one ranking. For a stochastic victim the worst attack of an image is chosen on one half of the draws
-    and scored on the other.
+    never mixed in one ranking: each has ranks of its own (`ranking.ranks`), among the victims of one seed and setting.
+    A victim that lacks an attack which another one has, or that a flag blocks, has None there.
     """
 
     victim: str
@@ -205,47 +227,70 @@ class Summary:
     clean: Figure
     null: Figure | None
     shared: Figure | None
+    rank_shared: Rank | None
     per_victim: Figure | None
+    rank_per_victim: Rank | None
 
 
-def summary(records: Sequence[EvaluationRecord]) -> list[Summary]:
+def summary(records: Sequence[EvaluationRecord], blocked: Collection[str] = ()) -> list[Summary]:
     """The victims of a board, those with the best worst case over shared attacks first.
 
     Rows without an attack have no worst case to sum up and are left out.
+
+    Args:
+        records: rows.
+        blocked: digests of rows with a flag that blocks; their victims aren't ranked in that scope, and where the row
+            is one of a control in none.
     """
     # By the whole identity, not by name: two nets of one name are two victims, and their rows are never mixed.
     groups: dict[str, list[EvaluationRecord]] = {}
     for record in records:
-        if record.attack is None:
-            continue
-        groups.setdefault(digest_of([record.victim.victim, record.setting]), []).append(record)
+        if record.attack is not None:
+            groups.setdefault(digest_of([record.victim.victim, record.setting]), []).append(record)
+    ranked = {scope: _ranked(list(groups.values()), scope, blocked) for scope in ("shared", "per-victim")}
     found = []
-    for rows in groups.values():
-        victim, seed = rows[0].victim.victim["name"], rows[0].setting["seed"]
+    for i, rows in enumerate(groups.values()):
         null = next((r.drop for r in rows if r.attack and r.attack["null"]), None)
+        (shared, rank_shared), (per_victim, rank_per_victim) = ranked["shared"][i], ranked["per-victim"][i]
         found.append(
             Summary(
-                victim=victim,
-                seed=seed,
+                victim=rows[0].victim.victim["name"],
+                seed=rows[0].setting["seed"],
                 n=rows[0].n,
                 clean=clean_accuracy(rows[0]),
                 null=_maybe(null),
-                shared=_worst([r for r in rows if r.attack and r.attack["scope"] == "shared"]),
-                per_victim=_worst([r for r in rows if r.attack and r.attack["scope"] == "per-victim"]),
+                shared=shared,
+                rank_shared=rank_shared,
+                per_victim=per_victim,
+                rank_per_victim=rank_per_victim,
             )
         )
-    return sorted(found, key=lambda s: (-(s.shared.value if s.shared else -1), s.victim, s.seed))
+
+    def order(s: Summary) -> tuple[float, str, int]:
+        first = s.shared or s.per_victim
+        return -(first.value if first else -1), s.victim, s.seed
+
+    return sorted(found, key=order)
 
 
-def _worst(rows: Sequence[EvaluationRecord]) -> Figure | None:
-    if not rows:
-        return None
-    tallies = [r.victim.scored for r in rows]
-    select = [t.right if t.select is None else t.select for t in tallies]
-    right = stats.worst_case(np.stack(select), np.stack([t.right for t in tallies]))
-    draws = tallies[0].draws
-    if draws == 1:
-        interval = stats.wilson(int(right.sum()), len(right))
-    else:
-        interval = stats.mean_interval(right / draws, rows[0].rng("worst"))
-    return Figure(float(right.mean() / draws), interval.low, interval.high)
+def _ranked(
+    groups: Sequence[Sequence[EvaluationRecord]], scope: str, blocked: Collection[str]
+) -> list[tuple[Figure | None, Rank | None]]:
+    """The worst case of each victim over the attacks of `scope`, and its rank among those of its setting."""
+    chosen = [[r for r in rows if r.attack and r.attack["scope"] == scope] for rows in groups]
+    worst = [worst_of(rows) if rows else None for rows in chosen]
+    places: dict[int, Rank] = {}
+    settings = [digest_of(rows[0].setting) for rows in groups]
+    for setting in dict.fromkeys(settings):
+        here = [i for i in range(len(groups)) if settings[i] == setting]
+        attacks = {i: {digest_of(r.attack["spec"]) for r in chosen[i] if r.attack} for i in here}
+        every = set[str]().union(*attacks.values())
+        fit = {
+            i: w
+            for i in here
+            if (w := worst[i]) is not None
+            and attacks[i] == every
+            and not any(r.digest in blocked for r in groups[i] if r.attack and r.attack["scope"] in (scope, "control"))
+        }
+        places |= dict(zip(fit, ranks(list(fit.values())), strict=True))
+    return [(None if w is None else Figure(w.value, *w.interval()), places.get(i)) for i, w in enumerate(worst)]

@@ -11,6 +11,7 @@ from robustnoise.stats.common import Counts as Counts
 from robustnoise.stats.common import Delta as Delta
 from robustnoise.stats.common import Floats as Floats
 from robustnoise.stats.common import Interval as Interval
+from robustnoise.stats.paired import non_inferiority as non_inferiority
 from robustnoise.stats.paired import paired_delta as paired_delta
 from robustnoise.stats.power import Resolution as Resolution
 from robustnoise.stats.power import resolution as resolution
@@ -21,6 +22,11 @@ from robustnoise.stats.scores import mcnemar as mcnemar
 from robustnoise.stats.scores import tango as tango
 from robustnoise.stats.scores import wilson as wilson
 from robustnoise.stats.several import holm as holm
+from robustnoise.stats.success import Success as Success
+from robustnoise.stats.success import attack_success as attack_success
+from robustnoise.stats.variance import Repeat as Repeat
+from robustnoise.stats.variance import VarianceSplit as VarianceSplit
+from robustnoise.stats.variance import variance_split as variance_split
 from robustnoise.stats.verdicts import always_wrong as always_wrong
 from robustnoise.stats.verdicts import any_fail as any_fail
 from robustnoise.stats.verdicts import single as single

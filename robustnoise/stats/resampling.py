@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from robustnoise.stats.common import NORMAL, TIE, Floats, Interval, check_counts, two_sided_z
@@ -14,9 +16,10 @@ _CELLS = 2**20  # numbers held at once while resampling: 8 MiB
 def mean_interval(values: Floats, rng: np.random.Generator, confidence: float = 0.95) -> Interval:
     """BCa bootstrap interval (Efron 1987) in [0, 1] for a mean over images, such as a stochastic victim's accuracy.
 
-    9,999 resamples of images; percentile limits where the BCa levels are undefined. If all values are equal the
-    bootstrap has nothing to resample: the answer is then Wilson's interval for n * value right of n, which is the usual
-    one at 0 and 1 and conservative between, since no variable in [0, 1] varies more than a binary one.
+    9,999 resamples of images; widened where few images differ (see `bootstrap`); percentile limits where the BCa levels
+    are undefined. If all values are equal the bootstrap has nothing to resample: the answer is then Wilson's interval
+    for n * value right of n, which is the usual one at 0 and 1 and conservative between, since no variable in [0, 1]
+    varies more than a binary one.
 
     Args:
         values: shape (n,), per-image accuracies in [0, 1].
@@ -29,15 +32,30 @@ def mean_interval(values: Floats, rng: np.random.Generator, confidence: float = 
 
 
 def bootstrap(values: Floats, rng: np.random.Generator, confidence: float) -> tuple[Interval, str]:
-    """BCa limits for the mean of values that are not all equal, and the method used.
+    """BCa limits for the mean of values that are not all equal, widened for few contributing images; and the method.
+
+    Plain BCa covers 90 % instead of 95 % where a dozen images alone differ. The normal quantile z in its levels is
+    therefore replaced by that of Student's t with 1 / (1/m - 1/n) degrees of freedom, where m = (sum x^2)^2 / sum x^4,
+    x centred, is the number of images that the variance effectively rests on. From a few hundred on that is z.
+    """
+    z, inverse = two_sided_z(confidence), _inverse_freedom(values)
+    if inverse > TIE:
+        import scipy.special
+
+        z = max(z, -float(scipy.special.stdtrit(1 / inverse, (1 - confidence) / 2)))
+    return bca(values, rng, z)
+
+
+def bca(values: Floats, rng: np.random.Generator, z: float) -> tuple[Interval, str]:
+    """BCa limits for the mean of values that are not all equal, z being the normal quantile that they reach to.
 
     The limits of scipy.stats.bootstrap, which takes about a second at n = 10,000 and warns or answers NaN on degenerate
     data. For a mean the jackknife acceleration is closed: sum x^3 / (6 (sum x^2)^1.5), x centred.
     """
-    z, estimate, means = two_sided_z(confidence), float(values.mean()), _resampled_means(values, rng)
+    estimate, means = float(values.mean()), _resampled_means(values, rng)
     centred = values - estimate
     acceleration = float((centred**3).sum() / (6 * (centred**2).sum() ** 1.5))
-    levels = [(1 - confidence) / 2, (1 + confidence) / 2]
+    levels = [NORMAL.cdf(-z), NORMAL.cdf(z)]
     near = np.abs(means - estimate) * values.size < TIE
     below = float(((means < estimate) & ~near).mean() + near.mean() / 2)
     method = "percentile"
@@ -50,6 +68,21 @@ def bootstrap(values: Floats, rng: np.random.Generator, confidence: float) -> tu
             levels = [NORMAL.cdf(bias + x / scale) for x, scale in zip(shifted, scales, strict=True)]
     low, high = np.quantile(means, levels).tolist()
     return Interval(min(low, estimate), max(high, estimate)), method
+
+
+def _inverse_freedom(values: Floats) -> float:
+    """1 / m - 1 / n of `bootstrap`."""
+    x = values - values.mean()
+    return float((x**4).sum() / (x**2).sum() ** 2) - 1 / values.size
+
+
+def student_p(values: Floats, at_most: float) -> float:
+    """One-sided p of a mean <= `at_most` against a larger one, values not all equal; degrees as in `bootstrap`."""
+    import scipy.special
+
+    t = (float(values.mean()) - at_most) * math.sqrt(values.size) / float(values.std(ddof=1))
+    inverse = _inverse_freedom(values)
+    return float(scipy.special.stdtr(1 / inverse, -t)) if inverse > TIE else NORMAL.cdf(-t)
 
 
 def _resampled_means(values: Floats, rng: np.random.Generator) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from robustnoise.stats.common import Interval, check_whole, two_sided_z
+from robustnoise.stats.common import NORMAL, Interval, check_whole, two_sided_z
 
 
 def wilson(right: int, n: int, confidence: float = 0.95) -> Interval:
@@ -61,14 +61,25 @@ def tango_limits(b: float, c: float, n: int, z: float) -> Interval:
     return Interval(min(-_tango_high(c, b, n, z), middle), max(_tango_high(b, c, n, z), middle))
 
 
+def tango_p(b: float, c: float, n: int, delta: float) -> float:
+    """One-sided p of Tango's score test of a difference <= delta against a larger one; delta in (-1, 1)."""
+    spread = math.sqrt(n * _variance(b, c, n, delta))
+    excess = b - c - n * delta
+    return NORMAL.cdf(-excess / spread) if spread > 0 else float(excess <= 0)
+
+
 def _tango_high(b: float, c: float, n: int, z: float) -> float:
     """Upper limit by bisection: above the estimate the score test accepts up to the limit and rejects beyond it."""
     low, high = (b - c) / n, 1.0
     for _ in range(60):
         delta = (low + high) / 2
-        linear = (2 * n - b + c) * delta - b - c
-        root = math.sqrt(max(linear**2 + 8 * n * c * delta * (1 - delta), 0.0))
-        variance = max((root - linear) / (2 * n) + delta * (1 - delta), 0.0)
-        accepted = b - c - n * delta + z * math.sqrt(n * variance) > 0
+        accepted = b - c - n * delta + z * math.sqrt(n * _variance(b, c, n, delta)) > 0
         low, high = (delta, high) if accepted else (low, delta)
     return (low + high) / 2
+
+
+def _variance(b: float, c: float, n: int, delta: float) -> float:
+    """Of a pair's difference if its mean is delta, at the maximum-likelihood share of c-pairs."""
+    linear = (2 * n - b + c) * delta - b - c
+    root = math.sqrt(max(linear**2 + 8 * n * c * delta * (1 - delta), 0.0))
+    return max((root - linear) / (2 * n) + delta * (1 - delta), 0.0)

@@ -23,6 +23,7 @@ from robustnoise.protocols import (
     Crafter,
     Substitute,
     Targets,
+    TwoStage,
     WhiteBox,
 )
 from robustnoise.seeds import SeedStream
@@ -38,6 +39,9 @@ from robustnoise.testing.toys import (
     toy_split,
 )
 from robustnoise.threat import Access, Norm, ThreatModel
+
+STOPS = (1, 20)
+"""Queries for an image at which an attack that asks is stopped for its images, early and late."""
 
 
 def check_crafter(crafter: Crafter) -> None:
@@ -120,10 +124,17 @@ def _attack_accepts(attack: BlackBoxAttack, norm: Norm) -> bool:
     levels, x, y = _images(toy_split(ROWS))
 
     def run(
-        x: Tensor, y: Tensor, eps: float, *, seed: int = 1, total: int | None = None, per_image: int | None = 60
+        x: Tensor,
+        y: Tensor,
+        eps: float,
+        *,
+        seed: int = 1,
+        total: int | None = None,
+        per_image: int | None = 60,
+        stops: tuple[int, ...] = (),
     ) -> AttackResult:
         threat = ThreatModel(norm, eps, attack.traits.access)
-        oracle = _oracle(attack.traits.queries, victim, threat, total, per_image)
+        oracle = _oracle(attack.traits.queries, victim, threat, total, per_image, stops)
         targets = Targets(torch.arange(len(x)), x, y)
         action = lambda: attack.run(oracle, data, targets, threat, SeedStream(3))  # noqa: E731
         result = untouched(attack, [victim], {"x": x, "y": y, "ids": targets.ids}, action, seed=seed)
@@ -146,6 +157,11 @@ def _attack_accepts(attack: BlackBoxAttack, norm: Norm) -> bool:
     if not attack.traits.control:
         moved = not identical(run(x, y, 4 * EPS[norm], per_image=500).x, x)
         need(attack, "acts", moved, f"it hands in every image as it was under {norm}, eps = {4 * EPS[norm]:g}.")
+    if attack.traits.queries and not isinstance(attack, TwoStage):
+        result = run(x, y, EPS[norm], stops=STOPS)
+        _check_trace(attack, levels, x, result, ThreatModel(norm, EPS[norm]))
+        _check_trace(attack, levels, x, run(x, y, 0.0, stops=STOPS), ThreatModel(norm, 0.0))
+        need(attack, "stops", identical(result.x, first), "it ends with other images where the oracle has stops.")
     return True
 
 
@@ -176,14 +192,19 @@ def check_substitute(substitute: Substitute) -> None:
 
 
 def _oracle(
-    queries: bool, victim: Classifier, threat: ThreatModel, total: int | None, per_image: int | None
+    queries: bool,
+    victim: Classifier,
+    threat: ThreatModel,
+    total: int | None,
+    per_image: int | None,
+    stops: tuple[int, ...] = (),
 ) -> CountingOracle | None:
     """Just as the harness has it: an attack whose traits say that it asks nothing gets no oracle."""
     if not queries:
         return None
     access = min(threat.access, Access.LOGITS)
     shown = dataclasses.replace(threat, access=access)
-    return CountingOracle(victim, shown, SeedStream(7), per_image=per_image, total=total)
+    return CountingOracle(victim, shown, SeedStream(7), per_image=per_image, total=total, stops=stops)
 
 
 def _check_queries(plugin: Plugin, oracle: CountingOracle | None, queries: int, total: int | None) -> None:
@@ -201,6 +222,13 @@ def _check_images(plugin: Plugin, levels: Tensor, x: Tensor, out: Tensor, threat
     need(plugin, "eps", outside <= 1e-5, f"an image is {outside:.3g} outside the {threat.norm} ball of {threat.eps:g}.")
     rounded = threat.violation(levels, threat.to_levels(levels, out)).max().item()
     need(plugin, "eps-levels", rounded <= 1e-6, f"as 8-bit levels an image is {rounded:.3g} outside the ball.")
+
+
+def _check_trace(attack: Plugin, levels: Tensor, x: Tensor, result: AttackResult, threat: ThreatModel) -> None:
+    missing = [stop for stop in STOPS if stop not in result.trace]
+    need(attack, "stops", not missing, f"its trace has no images for {missing} of the oracle's stops {list(STOPS)}.")
+    for stop in STOPS:
+        _check_images(attack, levels, x, result.trace[stop], threat)
 
 
 def _check_zero(plugin: Plugin, levels: Tensor, x: Tensor, out: Tensor, norm: Norm) -> None:

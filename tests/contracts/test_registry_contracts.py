@@ -213,6 +213,17 @@ class IdleAttack(BlackBoxAttack):
         return AttackResult(targets.x.clone(), asked)
 
 
+@dataclasses.dataclass(frozen=True)
+class LeavesNoTrace(IdleAttack):
+    """It moves, and says nothing of how far it had come at the oracle's stops."""
+
+    def run(
+        self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
+    ) -> AttackResult:
+        asked = super().run(oracle, seed_data, targets, threat, seeds).queries
+        return AttackResult(threat.project(targets.x, targets.x + threat.eps), asked)
+
+
 class _Noisy(InputWrapper):
     def __init__(self, inner: Classifier, defense: ToyNoise) -> None:
         super().__init__(inner, defense, stochastic=True)
@@ -315,6 +326,7 @@ def test_the_sound_toys_pass(plugin: Plugin) -> None:
         (DoesNothing(), "beats-noise"),
         (IdleAttack(), "acts"),
         (IdleAttack(report=2), "queries"),
+        (LeavesNoTrace(), "stops"),
         (GlobalNoise(), "global-state"),
         (ConstantNoise(), "traits"),
         (BatchNoise(), "row-independence"),

@@ -97,9 +97,16 @@ def test_its_flags_stand_on_all_rows_of_the_victim_and_block_them(ran: Path) -> 
     assert frame[frame.victim != "noisy"].ranked.all()
     assert all(map(board.ranked, board.rows()))  # they follow the protocol all the same
     # Its listed net isn't audited by name, and has no flag.
-    assert {s.victim for s in board.contents().summary} == {"plain", "at"}
+    assert {s.victim for s in board.contents().summary if s.rank_shared} == {"plain", "at"}
     report = (ran / "REPORT.md").read_text()
     assert report.count("no: NOISE_OFF_BELOW_BASELINE") == 3
+
+
+def test_the_page_shows_accuracy_against_the_radius(ran: Path) -> None:
+    curves = {c["x"]: c for c in rn.Leaderboard(ran).page_data()["curves"]}
+    lines = curves["linf eps (pixels)"]["lines"]
+    assert sorted(line["label"].split()[0] for line in lines) == ["noisy", "plain"]
+    assert all([p[0] for p in line["points"]] == [0.0, 0.1, 0.2, 0.4, 1.0] for line in lines)
 
 
 def test_verify_checks_audits(ran: Path, tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_changed_protocol_is_shown_but_not_reported(finished: Path, tmp_path: 
 
 def test_json_and_frames_hold_clean_rows(finished: Path) -> None:
     done = command(finished, "board", "show", finished / "out", "--json")
-    rows = {row["victim"]: row for row in json.loads(done.stdout)}
+    rows = {row["victim"]: row for row in json.loads(done.stdout)["rows"]}
     assert len(rows) == 8
     assert rows["noisy"]["robust"] is None
     assert rows["noisy"]["delta"] == rows["noisy"]["delta_clean"]

@@ -9,9 +9,10 @@ import pytest
 from torch import Tensor
 
 from robustnoise.compose import Identity
-from robustnoise.harness import provenance
+from robustnoise.harness import bench, provenance
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
+from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import Answer, Meter, Silent
 from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
@@ -68,3 +69,25 @@ def test_points_of_a_board_with_attacks_share_their_passes(tmp_path: Path) -> No
     run(experiment(Victim("net", Identity(), classifier=toy_model()), *votes, attacks=(null,), threat=threat),
         Store(tmp_path))  # fmt: skip
     assert coin.asked == 8 * 2  # of 64 images, one block, in two draws
+
+
+def test_a_total_budget_is_shared_by_the_parts_of_an_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A victim that nothing fools: whoever comes first could eat it all."""
+    given: list[int] = []
+
+    class Noting(CountingOracle):
+        def __init__(self, *parts: Any, total: int, **limits: Any) -> None:
+            given.append(total)
+            super().__init__(*parts, total=total, **limits)
+
+    monkeypatch.setattr(bench, "CountingOracle", Noting)
+    monkeypatch.setattr(bench, "CHUNK", 16)
+    square = Attack("square", build("square", "attack"))
+    threat = ThreatModel(Norm.LINF, 0.0001, Access.SCORES)
+    net = Victim("net", Identity(), classifier=toy_model())
+    (record,) = run(experiment(net, attacks=(square,), threat=threat, budget=Budget(total=64 * 20)), Store(tmp_path))
+
+    assert given[0] == 16 * 20
+    assert len(given) == 4
+    assert given == sorted(given)  # what is left over is passed on
+    assert record.victim.queries <= 64 * 20

@@ -41,10 +41,10 @@ def test_wilson_reaches_its_ends_exactly() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0.97, 20, 500), (0.5, 10, 60), (0.999, 20, 400)])
-def test_mean_interval_is_the_bca_interval_of_scipy(shape: tuple[float, int, int]) -> None:
+def test_bca_limits_are_the_ones_of_scipy(shape: tuple[float, int, int]) -> None:
     p, draws, n = shape
     values = generator(4).binomial(draws, p, n) / draws
-    mine = stats.mean_interval(values, generator(5))
+    mine, _ = resampling.bca(values, generator(5), Z)
     theirs = scipy.stats.bootstrap((values,), np.mean, batch=500, rng=generator(6)).confidence_interval
     step = 1.01 / (draws * n)  # means lie on a lattice
     assert mine == pytest.approx((theirs.low, theirs.high), abs=max(step, 0.04 * (theirs.high - theirs.low)))
@@ -61,9 +61,20 @@ def test_mean_interval_of_many_distinct_values_is_the_one_of_scipy_too() -> None
 def test_limits_of_a_few_skewed_values_are_the_ones_of_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resampling, "RESAMPLES", 50_000)
     values = generator(5).random(12) ** 12  # one value dominates: bias and acceleration both matter
-    mine = stats.mean_interval(values, generator(5))
+    mine, _ = resampling.bca(values, generator(5), Z)
     theirs = scipy.stats.bootstrap((values,), np.mean, n_resamples=50_000, rng=generator(6)).confidence_interval
     assert mine == pytest.approx((theirs.low, theirs.high), rel=0.03)
+
+
+@pytest.mark.parametrize(("wrong", "wider"), [(12, True), (1_500, False)])
+def test_the_interval_is_widened_where_it_rests_on_few_images(wrong: int, wider: bool) -> None:
+    values = np.repeat([0.5, 1.0], [wrong, 3_000 - wrong])
+    low, high = stats.mean_interval(values, generator(5))
+    plain, _ = resampling.bca(values, generator(5), Z)
+    m = ((values - values.mean()) ** 2).sum() ** 2 / ((values - values.mean()) ** 4).sum()
+    student = -scipy.stats.t.ppf(0.025, 1 / (1 / m - 1 / 3_000)) / Z if wider else 1.0
+    assert (high - low) / (plain.high - plain.low) == pytest.approx(student, abs=0.05 if wider else 0.0)
+    assert student > 1.1 or not wider
 
 
 def test_both_ways_to_resample_have_the_same_distribution(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robustnoise.api import BudgetExceeded, MissingCapability, Oracle, Targets
+from robustnoise.api import BudgetExceeded, MissingCapability, Oracle, Targets, ThreatModel
 
+LEVELS = 255
 CALL = 8192
 """Rows of a call to the oracle; bounds memory."""
 Queries = Annotated[
@@ -35,11 +36,13 @@ class Asker:
     """Asks an oracle about some of the targets at a time and repeats a question to a noisy victim.
 
     `best` holds every image's best candidate and is for the attack to write; the books note it whenever an image's
-    queries pass one of the oracle's stops. Rows are indices into the targets, each at most once in a call.
+    queries pass one of the oracle's stops. Rows are indices into the targets, each at most once in a call. A total
+    budget is shared out evenly, so that no image depends on what another one needs.
 
     Args:
         oracle: the victim's.
         targets: the images under attack.
+        threat: norm and radius; with a radius of 0 nothing is asked.
         queries: the most that the attack asks about one image; the oracle's budget may be lower.
         draws: how often a candidate is asked where the victim is noisy; one that isn't is asked once.
 
@@ -47,7 +50,9 @@ class Asker:
         MissingCapability: there is no oracle.
     """
 
-    def __init__(self, oracle: Oracle | None, targets: Targets, *, queries: int, draws: int = 1) -> None:
+    def __init__(
+        self, oracle: Oracle | None, targets: Targets, threat: ThreatModel, *, queries: int, draws: int = 1
+    ) -> None:
         if oracle is None:
             raise MissingCapability("a query attack asks the victim: pass its oracle.")
         self._oracle = oracle
@@ -57,7 +62,10 @@ class Asker:
         self.draws = draws if self.noisy else 1
         self.best = targets.x.clone()
         self.spent = torch.zeros(len(self.ids), dtype=torch.int64)
-        self.limit = oracle.left(self.ids).clamp(max=queries)
+        self.limit = oracle.left(self.ids).clamp(max=queries if threat.eps else 0)
+        if oracle.remaining is not None and len(self.ids):
+            self.limit = self.limit.clamp(max=oracle.remaining // len(self.ids))
+        self._threat, self._levels = threat, (targets.x * LEVELS).round().to(torch.uint8)
         self.trace = {stop: targets.x.clone() for stop in oracle.stops}
 
     @property
@@ -69,8 +77,12 @@ class Asker:
         """(n,) bool: the images that can pay for `candidates` more candidates, each asked `draws` times."""
         return self.limit - self.spent >= candidates * (draws or self.draws)
 
-    def margins(self, x: Tensor, rows: Tensor, draws: int | None = None) -> Tensor:
-        """(m,) mean over draws of the true class's score less the best other's, as log-probabilities; below 0 is wrong.
+    def inside(self, x: Tensor, rows: Tensor) -> Tensor:
+        """`x` (m, C, H, W) as it would be handed in: projected into the ball and rounded as the harness will."""
+        return self._threat.to_levels(self._levels[rows], x).float() / LEVELS
+
+    def observe(self, x: Tensor, rows: Tensor, draws: int | None = None) -> Observed:
+        """Every single draw.
 
         Args:
             x: (m, C, H, W) candidates in [0, 1].
@@ -81,10 +93,6 @@ class Asker:
             BudgetExceeded: the total is spent; nothing is asked.
             MissingCapability: the oracle answers labels alone.
         """
-        return self.observe(x, rows, draws).margins.mean(1)
-
-    def observe(self, x: Tensor, rows: Tensor, draws: int | None = None) -> Observed:
-        """Every single draw; arguments and errors as of `margins`."""
         repeats = draws or self.draws
         return self._observe(x if repeats == 1 else x.repeat_interleave(repeats, 0), rows, repeats)
 
@@ -115,7 +123,7 @@ class Asker:
         return Observed((true - other).view(-1, repeats), (labels != truth).view(-1, repeats))
 
     def wrong(self, x: Tensor, rows: Tensor, draws: int | None = None) -> Tensor:
-        """(m,) float32 share of the draws in which the answer isn't the true label; arguments as of `margins`."""
+        """(m,) float32 share of the draws in which the answer isn't the true label; arguments as of `observe`."""
         repeats = draws or self.draws
         labels = self._ask(x.repeat_interleave(repeats, 0), rows, repeats)[0]
         return (labels.view(-1, repeats) != self.y[rows][:, None]).float().mean(1)

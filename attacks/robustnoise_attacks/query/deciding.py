@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Annotated
@@ -13,14 +12,13 @@ from torch import Tensor
 
 from robustnoise.api import BudgetExceeded, Number, Oracle, Targets, ThreatModel
 from robustnoise_attacks.query.asking import Asker
+from robustnoise_attacks.query.claims import exceeds, least_draws
 
 TRIAL = 20
-"""Fresh draws of a noisy victim, kept back from the budget, that decide whether an image is claimed."""
-QUANTILE = 1.645
-"""A claim's draws must lie this many standard errors above the confidence: a one-sided test at 5 %."""
+"""Fresh draws of a noisy victim, kept back from the budget, that decide whether an image is claimed; more where so few
+can't exceed the confidence, and a tenth of the budget at most."""
 ENOUGH = 4
 """Draws, in units of the attack's `draws`, after which an incumbent is no longer asked again."""
-LEVELS = 255
 Confidence = Annotated[
     Number,
     Field(gt=0, lt=1, description="rate of wrong answers from which a noisy victim counts as fooled by an image"),
@@ -35,7 +33,7 @@ class Decider:
     fresh ones reaches the confidence. No image is done early then: one lucky draw would end it, and going on makes it
     fail more often. `best` is asked again beside each challenger, until it has `ENOUGH` draws, and gives way to one
     with as large a share of wrong answers or more. At the end every image stands trial in `TRIAL` draws that nothing
-    was chosen by, and is claimed if these say that its rate is above the confidence.
+    was chosen by, and is claimed if an exact test of these says that its rate is above the confidence.
 
     Args:
         oracle: the victim's.
@@ -56,16 +54,17 @@ class Decider:
         draws: int,
         confidence: float,
     ) -> None:
-        self.asker = Asker(oracle, targets, queries=queries if threat.eps else 0, draws=draws)
+        self.asker = Asker(oracle, targets, threat, queries=queries, draws=draws)
         self.noisy = self.asker.noisy
         self.targets, self.threat, self.confidence = targets, threat, confidence
-        self._levels = (targets.x * LEVELS).round().to(torch.uint8)
         n = len(targets.ids)
         self.done = torch.zeros(n, dtype=torch.bool)
         self.claimed = torch.zeros(n, dtype=torch.bool)
         self._wrong, self._asked = torch.zeros(2, n)
+        self._kept = torch.zeros_like(self.asker.limit)
         if self.noisy:
-            self.asker.limit = self.asker.limit - TRIAL  # below 0 nothing can be paid for
+            self._kept = (self.asker.limit // 10).clamp(max=max(TRIAL, least_draws(confidence)))
+            self.asker.limit = self.asker.limit - self._kept
 
     def live(self, candidates: int = 1) -> Tensor:
         """(m,) int64 rows that aren't done and can pay for so many candidates."""
@@ -78,10 +77,6 @@ class Decider:
             BudgetExceeded: the total is spent.
         """
         return self.asker.wrong(x, rows) >= self.confidence
-
-    def inside(self, x: Tensor, rows: Tensor) -> Tensor:
-        """`x` (m, C, H, W) projected into the ball and rounded as the harness will."""
-        return self.threat.to_levels(self._levels[rows], x).float() / LEVELS
 
     def start(self) -> None:
         """Ask a deterministic victim about the images as they are: some need no attack."""
@@ -103,7 +98,7 @@ class Decider:
         Raises:
             BudgetExceeded: the total is spent.
         """
-        candidates = self.inside(x, rows)
+        candidates = self.asker.inside(x, rows)
         share = self.asker.wrong(candidates, rows)
         better = self._better(share, rows) if self.noisy else torch.ones_like(share, dtype=torch.bool)
         self.asker.best[rows[better]] = candidates[better]
@@ -133,8 +128,9 @@ class Decider:
         if not self.noisy:
             self.claimed = self.done.clone()
             return
-        self.asker.limit = self.asker.limit + TRIAL
-        rows = self.asker.can_pay(1, TRIAL).nonzero()[:, 0]
-        share = self.asker.wrong(self.asker.best[rows], rows, TRIAL)
-        error = math.sqrt(self.confidence * (1 - self.confidence) / TRIAL)
-        self.claimed[rows] = share >= min(1.0, self.confidence + QUANTILE * error)
+        self.asker.limit = self.asker.limit + self._kept
+        for draws in self._kept.unique().tolist():
+            rows = ((self._kept == draws) & (self._kept > 0)).nonzero()[:, 0]
+            if len(rows):
+                wrong = (self.asker.wrong(self.asker.best[rows], rows, draws) * draws).round()
+                self.claimed[rows] = exceeds(wrong, torch.full_like(rows, draws), self.confidence)

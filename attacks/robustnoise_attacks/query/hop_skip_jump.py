@@ -35,7 +35,7 @@ neighbours nearer than that say nothing of its direction."""
 ROWS = 2048
 """Neighbours at a time, of whole images: few enough to stay in the cache."""
 SEARCH = 20
-"""Candidates kept back in a round for the step and the way to the boundary."""
+"""Candidates kept back in a round for the step and the way to the boundary; half of what is left at most."""
 HALVINGS = 12
 
 
@@ -85,9 +85,8 @@ class HopSkipJump(BlackBoxAttack):
     @staticmethod
     def _able(decider: Decider, found: Tensor) -> Tensor:
         """Rows that can pay for a few neighbours beside the search."""
-        rows = decider.live(SEARCH)
-        left = (decider.asker.limit - decider.asker.spent)[rows] - SEARCH * decider.asker.draws
-        return rows[found[rows] & (left >= 2)]
+        rows = decider.live(2)
+        return rows[found[rows] & (_neighbours(decider, rows) >= 2)]
 
     def _round(self, decider: Decider, point: Tensor, rows: Tensor, number: int, seeds: SeedStream) -> Tensor:
         origin, norm = decider.targets.x[rows], decider.threat.norm
@@ -107,8 +106,7 @@ class HopSkipJump(BlackBoxAttack):
     ) -> Tensor:
         """(m, C, H, W) estimated gradient of how far the victim is fooled, each with the neighbours it can pay for."""
         wanted = min(self.most, int(self.evaluations * math.sqrt(number)))
-        left = (decider.asker.limit - decider.asker.spent)[rows] - SEARCH * decider.asker.draws
-        counts = left.clamp(max=wanted)
+        counts = _neighbours(decider, rows).clamp(max=wanted)
         gradient = torch.zeros_like(point)
         for count in counts.unique().tolist():
             numbers = OwnNumbers(seeds.child("directions", number, count), decider.targets.ids)
@@ -126,6 +124,12 @@ class HopSkipJump(BlackBoxAttack):
                 moved = near.sub_(point[part, None]).flatten(2)
                 gradient[part] = torch.bmm(weight[:, None], moved).view_as(point[part])
         return gradient
+
+
+def _neighbours(decider: Decider, rows: Tensor) -> Tensor:
+    """(m,) int64 neighbours that each row can pay for beside the search."""
+    left = (decider.asker.limit - decider.asker.spent)[rows]
+    return left - (left // 2).clamp(max=SEARCH * decider.asker.draws)
 
 
 def _step(decider: Decider, point: Tensor, rows: Tensor, direction: Tensor, length: Tensor) -> Tensor:

@@ -7,15 +7,15 @@ from torch import Tensor
 
 from robustnoise.api import BLOCK
 from robustnoise_attacks.query.asking import Asker
+from robustnoise_attacks.query.claims import exceeds
 
 TRIAL = 20
 """Draws of a noisy victim that must all be wrong before an image counts as done: with 95 % confidence the answer is
 then wrong at a rate of 0.86 or more (0.05 ** (1 / 20))."""
 ENOUGH = 4
 """Draws, in units of the attack's `draws`, after which an incumbent is no longer asked at each comparison."""
-LEAST, QUANTILE = 5, 1.645
-"""A claim on a noisy victim: so many draws or more, and a one-sided test at 5 % says that half of the answers or more
-are wrong."""
+RATE = 0.5
+"""Of wrong answers, that a claim on a noisy victim says is reached."""
 
 
 class Incumbents:
@@ -26,20 +26,26 @@ class Incumbents:
     A noisy victim's lucky draws never decide. A challenger that looks better is asked again, and the second answers
     alone decide and count. An incumbent is asked again before each comparison, until it has `ENOUGH` draws, and
     compared by the mean of all of them. While all of its draws are wrong it stands trial: nobody challenges it until
-    either `TRIAL` draws are wrong, which makes the image done, or one is right. The last `TRIAL` draws of a budget, a
-    tenth of it at most, go to the incumbent: the claims rest on them. All of this is paid for.
+    either `TRIAL` draws that didn't choose it are wrong too, which makes the image done, or one is right. The last
+    `TRIAL` draws of a budget, a tenth of it at most, go to the incumbent: claims rest on them, and nothing else does.
+    All of this is paid for.
 
     Args:
         asker: the books.
+        cost: queries that an attack spends on a challenger beside asking about it.
     """
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: Asker, cost: int = 0) -> None:
         self._asker = asker
         n = len(asker.ids)
         self._sum = torch.zeros(n)
-        self._draws, self._wrong = torch.zeros(2, n, dtype=torch.int64)
+        self._draws = torch.zeros(n, dtype=torch.int64)
+        self._fresh, self._wrong = torch.zeros(2, n, dtype=torch.int64)
+        """Draws since the incumbent was chosen, and since the last ones began."""
         self.done = torch.zeros(n, dtype=torch.bool)
+        self._all_wrong, self._last = torch.zeros(2, n, dtype=torch.bool)
         self._kept = (asker.limit // 10).clamp(max=TRIAL)
+        self._cost = cost
 
     def start(self) -> None:
         """Ask about every image as it is, where it can pay."""
@@ -50,9 +56,8 @@ class Incumbents:
         """(n,) bool: images whose incumbent is misclassified, in at least half of the answers of a noisy victim."""
         if not self._asker.noisy:
             return self.done.clone()
-        over_half = (2 * self._wrong - self._draws) / self._draws.clamp_min(1).sqrt()
-        claimed: Tensor = (over_half > QUANTILE) & (self._draws >= LEAST)
-        return claimed
+        told: Tensor = self._last & exceeds(self._wrong, self._fresh, RATE)
+        return self.done | told
 
     def open(self) -> Tensor:
         """(m,) int64 rows that have a challenger to pay for, after asking their incumbents again where that is due.
@@ -62,25 +67,39 @@ class Incumbents:
         """
         asker = self._asker
         while True:
-            rows = self._fill((~self.done & asker.can_pay(1)).nonzero()[:, 0])
+            everyone = torch.arange(len(self.done))
+            able = asker.can_pay(1) if asker.noisy else self._left(everyone) >= 0
+            rows = self._fill(everyone[~self.done & able])
             if not asker.noisy or not len(rows):
                 return rows
-            due = self._draws[rows] < ENOUGH * asker.draws
-            self._measure(rows[due | (self._draws[rows] == self._wrong[rows])])
-            late = self.left(rows) < 0
+            due = ~self._last[rows] & ((self._draws[rows] < ENOUGH * asker.draws) | self._on_trial(rows))
+            self._measure(rows[due])
+            late = self._left(rows) < 0
+            self._begin_last(rows[late & ~self._last[rows]])
             self._measure(rows[late & (~self.done & asker.can_pay(1))[rows]])
-            ready = ~late & ~self.done[rows] & (self._wrong < self._draws)[rows]
+            ready = ~late & ~self.done[rows] & ~self._on_trial(rows)
             if bool(ready.any()):
                 return rows[ready]
 
-    def left(self, rows: Tensor) -> Tensor:
+    def _on_trial(self, rows: Tensor) -> Tensor:
+        on_trial: Tensor = self._all_wrong[rows] & (self._wrong[rows] == self._fresh[rows])
+        return on_trial
+
+    def _left(self, rows: Tensor) -> Tensor:
         """(m,) int64 queries that are left beside a challenge; below 0 there is to be none."""
         asker = self._asker
-        left: Tensor = (asker.limit - asker.spent)[rows]
+        left: Tensor = (asker.limit - asker.spent)[rows] - self._cost
         return left - (2 * asker.draws + self._kept[rows] if asker.noisy else 1)
+
+    def _begin_last(self, rows: Tensor) -> None:
+        """What was asked until now may have kept an incumbent or sent it off: the claim counts what comes."""
+        self._last[rows] = True
+        self._fresh[rows], self._wrong[rows] = 0, 0
 
     def challenge(self, x: Tensor, rows: Tensor) -> Tensor:
         """(m,) bool: the challengers `x` (m, C, H, W) that are better than the incumbents of `rows`, and replace them.
+
+        They must be images as they would be handed in (`Asker.inside`): what is asked about is what counts.
 
         Raises:
             BudgetExceeded: the total is spent; nothing is asked.
@@ -100,20 +119,26 @@ class Incumbents:
             margins, wrong = seen.margins[won], seen.wrong[won]
         winners = rows[won]
         asker.best.index_copy_(0, winners, x[won])
-        self._sum[winners], self._wrong[winners], self._draws[winners] = margins.sum(1), wrong.sum(1), asker.draws
+        self._sum[winners], self._draws[winners] = margins.sum(1), asker.draws
+        self._all_wrong[winners] = wrong.all(1)
+        self._fresh[winners], self._wrong[winners] = 0, 0
         self._settle()
         return won
 
     def _measure(self, rows: Tensor) -> None:
         seen = self._asker.observe(self._asker.best[rows], rows)
+        self._all_wrong[rows] |= (self._draws[rows] == 0) & seen.wrong.all(1)
         self._sum[rows] += seen.margins.sum(1)
         self._draws[rows] += self._asker.draws
+        self._fresh[rows] += self._asker.draws
         self._wrong[rows] += seen.wrong.sum(1)
         self._settle()
 
     def _settle(self) -> None:
-        needed = TRIAL if self._asker.noisy else 1
-        self.done |= (self._wrong == self._draws) & (self._draws >= needed)
+        if self._asker.noisy:
+            self.done |= self._all_wrong & (self._wrong == self._fresh) & (self._fresh >= TRIAL)
+        else:
+            self.done |= self._all_wrong
 
     def _fill(self, rows: Tensor) -> Tensor:
         """`rows`, or the least asked of them where they fill more than a block."""

@@ -33,7 +33,8 @@ class NES(BlackBoxAttack):
     """Follows a gradient estimated from the margins at `samples` Gaussian neighbours, in projected steps.
 
     The neighbours are asked once each also of a noisy victim, as more directions average its noise as well as repeats
-    do. Every iterate is a challenger to the best image so far (`Incumbents`), and the walk goes on from the iterate.
+    do. Every iterate, rounded as it would be handed in, is a challenger to the best image so far (`Incumbents`); the
+    walk goes on from the iterate itself.
     """
 
     reference = "Ilyas, Engstrom, Athalye, Lin 2018, arXiv 1804.08598, section 2.2 and 2.3"
@@ -63,8 +64,8 @@ class NES(BlackBoxAttack):
         self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
     ) -> AttackResult:
         """See `BlackBoxAttack.run`."""
-        asker = Asker(oracle, targets, queries=self.queries if threat.eps else 0, draws=self.draws)
-        incumbents = Incumbents(asker)
+        asker = Asker(oracle, targets, threat, queries=self.queries, draws=self.draws)
+        incumbents = Incumbents(asker, cost=self.samples)
         numbers = OwnNumbers(seeds.child("directions"), targets.ids)
         x, mean = targets.x.clone(), torch.zeros_like(targets.x)
         turn = torch.zeros_like(targets.ids)
@@ -72,9 +73,6 @@ class NES(BlackBoxAttack):
         with asker.until_spent():
             incumbents.start()
             while len(rows := incumbents.open()):
-                rows = rows[incumbents.left(rows) >= self.samples]
-                if not len(rows):
-                    break
                 gradient = self.gradient(asker, x[rows], rows, numbers, turn[rows])
                 mean[rows] = self.momentum * mean[rows] + (1 - self.momentum) * gradient
                 turn[rows] += 1
@@ -84,7 +82,7 @@ class NES(BlackBoxAttack):
                 else:
                     moved = x[rows] - step * _unit(mean[rows])
                 x[rows] = threat.project(targets.x[rows], moved)
-                incumbents.challenge(x[rows], rows)
+                incumbents.challenge(asker.inside(x[rows], rows), rows)
         return AttackResult(asker.best, asker.queries, incumbents.claimed, asker.trace)
 
     def gradient(self, asker: Asker, x: Tensor, rows: Tensor, numbers: OwnNumbers, turn: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ from robustnoise.api import (
     Targets,
     ThreatModel,
 )
-from robustnoise_attacks.query.asking import Draws, Queries
-from robustnoise_attacks.query.deciding import LEVELS, Confidence, Decider
+from robustnoise_attacks.query.asking import LEVELS, Draws, Queries
+from robustnoise_attacks.query.deciding import Confidence, Decider
 
 NONE = LEVELS + 1
 """The radius, in levels, of an image that has no direction yet."""

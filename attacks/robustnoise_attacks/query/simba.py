@@ -32,8 +32,9 @@ from robustnoise_attacks.query.own_numbers import OwnNumbers
 class SimBA(BlackBoxAttack):
     """Steps along one direction after the other, in random order, keeping a step or its opposite where it helps.
 
-    A round takes every direction once; the next takes them in another order. A step that changes nothing, as at a pixel
-    that can't grow, costs no query. What a noisy victim's answers are trusted for is said at `Incumbents`.
+    A round takes every direction once; the next takes them in another order. Images are those that would be handed in,
+    inside the ball and on 8-bit levels. A step that changes nothing, as at a pixel that can't grow, costs no query.
+    What a noisy victim's answers are trusted for is said at `Incumbents`.
     """
 
     reference = "Guo, Gardner, You, Wilson, Weinberger 2019, arXiv 1905.07121, algorithm 1"
@@ -64,7 +65,7 @@ class SimBA(BlackBoxAttack):
         self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
     ) -> AttackResult:
         """See `BlackBoxAttack.run`."""
-        asker = Asker(oracle, targets, queries=self.queries if threat.eps else 0, draws=self.draws)
+        asker = Asker(oracle, targets, threat, queries=self.queries, draws=self.draws)
         incumbents = Incumbents(asker)
         linf = threat.norm is Norm.LINF
         step = threat.eps * (self.relative_step or (1.0 if linf else 0.2))
@@ -76,7 +77,7 @@ class SimBA(BlackBoxAttack):
             while len(rows := incumbents.open()):
                 signed = torch.where(back[rows], -step, step).view(-1, 1, 1, 1)
                 best = asker.best[rows]
-                x = threat.project(targets.x[rows], best + signed * waves.of(rows, taken[rows]))
+                x = asker.inside(best + signed * waves.of(rows, taken[rows]), rows)
                 won = torch.zeros_like(rows, dtype=torch.bool)
                 new = (x != best).flatten(1).any(1)
                 if bool(new.any()):

@@ -34,8 +34,9 @@ class Square(BlackBoxAttack):
     """Changes one random square at a time and keeps what lowers the margin of the true class.
 
     l-infinity starts from vertical stripes and sets each square to one corner of the ball per channel; l2 starts from a
-    grid of bumps and moves mass between two squares. The share of pixels in a square falls with the share of the budget
-    that an image has spent. What a noisy victim's answers are trusted for is said at `Incumbents`.
+    grid of bumps and moves mass between two squares. The start is a challenger like the others, where the paper's
+    always stands. The share of pixels in a square falls with the share of the budget that an image has spent. What a
+    noisy victim's answers are trusted for is said at `Incumbents`.
     """
 
     reference = "Andriushchenko, Croce, Flammarion, Hein 2020, arXiv 1912.00049, algorithms 1 to 3"
@@ -53,9 +54,9 @@ class Square(BlackBoxAttack):
         self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
     ) -> AttackResult:
         """See `BlackBoxAttack.run`."""
-        asker = Asker(oracle, targets, queries=self.queries if threat.eps else 0, draws=self.draws)
+        asker = Asker(oracle, targets, threat, queries=self.queries, draws=self.draws)
         incumbents = Incumbents(asker)
-        made = moves(targets, threat, seeds)
+        made = moves(asker, targets, threat, seeds)
         turn = torch.zeros_like(targets.ids)
         with asker.until_spent():
             incumbents.start()

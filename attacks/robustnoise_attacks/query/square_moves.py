@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from robustnoise.api import Norm, SeedStream, Targets, ThreatModel
+from robustnoise_attacks.query.asking import Asker
 from robustnoise_attacks.query.own_numbers import OwnNumbers
 
 
 class Moves(Protocol):
-    """Where a search begins and what it tries next."""
+    """Where a search begins and what it tries next: images as they would be handed in, on 8-bit levels in the ball."""
 
     def first(self, rows: Tensor) -> Tensor:
         """(m, C, H, W) the first candidates of `rows` (m,) int64."""
@@ -31,17 +32,19 @@ class Moves(Protocol):
         ...
 
 
-def moves(targets: Targets, threat: ThreatModel, seeds: SeedStream) -> Moves:
+def moves(asker: Asker, targets: Targets, threat: ThreatModel, seeds: SeedStream) -> Moves:
     """Those of the threat's norm."""
-    return (Corners if threat.norm is Norm.LINF else Bumps)(targets, threat, seeds)
+    return (Corners if threat.norm is Norm.LINF else Bumps)(asker, targets, threat, seeds)
 
 
 class Corners:
     """l-infinity: every changed pixel goes to the end of its interval, up or down alike within a square's channel."""
 
-    def __init__(self, targets: Targets, threat: ThreatModel, seeds: SeedStream) -> None:
-        self._high = (targets.x + threat.eps).clamp(max=1)
-        self._low = (targets.x - threat.eps).clamp(min=0)
+    def __init__(self, asker: Asker, targets: Targets, threat: ThreatModel, seeds: SeedStream) -> None:
+        everyone = torch.arange(len(targets.ids))
+        # Rounded once and for all: every candidate is made of these.
+        self._high = asker.inside((targets.x + threat.eps).clamp(max=1), everyone)
+        self._low = asker.inside((targets.x - threat.eps).clamp(min=0), everyone)
         self._start = OwnNumbers(seeds.child("start"), targets.ids)
         self._numbers = OwnNumbers(seeds.child("squares"), targets.ids)
 
@@ -75,8 +78,8 @@ class Corners:
 class Bumps:
     """l2: a square gets a pair of bumps of opposite sign, paid for with the mass of a second square."""
 
-    def __init__(self, targets: Targets, threat: ThreatModel, seeds: SeedStream) -> None:
-        self._x, self._threat = targets.x, threat
+    def __init__(self, asker: Asker, targets: Targets, threat: ThreatModel, seeds: SeedStream) -> None:
+        self._asker, self._x, self._threat = asker, targets.x, threat
         self._start = OwnNumbers(seeds.child("start"), targets.ids)
         self._numbers = OwnNumbers(seeds.child("squares"), targets.ids)
 
@@ -119,10 +122,10 @@ class Bumps:
         return self._fill(rows, delta)
 
     def _fill(self, rows: Tensor, delta: Tensor) -> Tensor:
-        """The images at full distance eps along `delta`."""
+        """The images at full distance eps along `delta`, rounded."""
         x = self._x[rows]
         length = delta.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-        return self._threat.project(x, x + delta * (self._threat.eps / length))
+        return self._asker.inside(x + delta * (self._threat.eps / length), rows)
 
 
 @functools.cache

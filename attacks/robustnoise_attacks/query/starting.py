@@ -44,7 +44,9 @@ def far_images(decider: Decider, seed_data: Split, seeds: SeedStream) -> tuple[T
         fooled = decider.fooled(candidates, rows)
         far[rows[fooled]] = candidates[fooled]
         found[rows[fooled]] = True
-        decider.asker.best[rows[~fooled]] = decider.inside(candidates[~fooled], rows[~fooled])  # better than nothing
+        decider.asker.best[rows[~fooled]] = decider.asker.inside(
+            candidates[~fooled], rows[~fooled]
+        )  # better than nothing
     return far, found
 
 

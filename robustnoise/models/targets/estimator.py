@@ -6,9 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from robustnoise.errors import BadParameter
-from robustnoise.models.targets.base import Array, Output, Target, named
+from robustnoise.foreign import seeded_globals
+from robustnoise.models.targets.base import Array, Output, Target, checked, named
+from robustnoise.protocols import Answer
+from robustnoise.seeds import SeedStream
 
 
 class SklearnTarget(Target):
@@ -17,22 +22,39 @@ class SklearnTarget(Target):
     def __init__(
         self, estimator: Any, *, name: str, input_shape: tuple[int, int, int], num_classes: int, output: Output
     ) -> None:
-        super().__init__(identity=named(name), input_shape=input_shape, num_classes=num_classes, output=output)
+        # The rule is part of it: cells of a former one, the largest probability, hold other labels.
+        identity = named(name) if output == "labels" else [named(name), "labels of predict"]
+        super().__init__(identity=identity, input_shape=input_shape, num_classes=num_classes, output=output)
         self.estimator = estimator
         self._classes = np.asarray(estimator.classes_)
 
     def ask(self, x: Array) -> Array:
         """What the estimator says of the flattened images."""
-        flat = x.reshape(len(x), -1)
         if self.output == "labels":
-            return np.asarray(self.estimator.predict(flat))
+            return self._labels(x)
         full = np.zeros((len(x), self.num_classes))
-        full[:, self._classes] = self.estimator.predict_proba(flat)
+        full[:, self._classes] = self.estimator.predict_proba(x.reshape(len(x), -1))
         return full
+
+    def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
+        """See `Target.predict`; the labels are the estimator's own, which needn't be the most probable ones."""
+        answer = super().predict(x, noise=noise)
+        if self.output == "labels":
+            return answer
+        with seeded_globals(noise.seed("labels")):
+            said = self._labels(np.array(x.detach().cpu().numpy()))
+        labels = checked(said, "labels", len(x), self.num_classes, type(self).__name__)
+        return answer._replace(labels=torch.from_numpy(labels))
+
+    def _labels(self, x: Array) -> Array:
+        return np.asarray(self.estimator.predict(x.reshape(len(x), -1)))
 
 
 def from_sklearn(estimator: Any, *, name: str, input_shape: tuple[int, int, int], num_classes: int) -> SklearnTarget:
     """A classifier from a fitted estimator; it answers probabilities where it has ``predict_proba``, else labels.
+
+    Labels are those of its ``predict``: an ``SVC(probability=True)``, for one, finds its probabilities in another
+    way, and may hold another class for the most probable.
 
     Only the object itself is taken: a pickle runs code when it is loaded.
 

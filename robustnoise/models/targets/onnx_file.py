@@ -12,7 +12,7 @@ import torch
 
 from robustnoise.errors import BadData, BadParameter, RobustnoiseError
 from robustnoise.extras import require
-from robustnoise.models.targets.base import Array, Output, Target
+from robustnoise.models.targets.base import Array, Output, Target, check_shape
 from robustnoise.models.targets.torch_module import channel_values
 
 INSTALL = "robustnoise[onnx]"
@@ -34,9 +34,11 @@ class OnnxTarget(Target):
         std: Sequence[float] | None,
         output_name: str | None,
     ) -> None:
-        identity = [hashlib.sha256(content).hexdigest(), mean and list(mean), std and list(std), output_name]
+        self.normalisation = channel_values(mean, std, check_shape(input_shape)[0])
+        # As given, not as the float32 that is computed with; an array has no truth value, and its numbers no JSON.
+        given = [None if values is None else [float(v) for v in values] for values in (mean, std)]
+        identity = [hashlib.sha256(content).hexdigest(), *given, output_name]
         super().__init__(identity=identity, input_shape=input_shape, num_classes=num_classes, output=output)
-        self.normalisation = channel_values(mean, std, input_shape[0])
         self._content = content
         self._session: Any = None
         self._threads = 0

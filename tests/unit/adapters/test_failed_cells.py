@@ -22,6 +22,7 @@ from robustnoise.api import (
 )
 from robustnoise.compose import Identity
 from robustnoise.errors import AttackFailed
+from robustnoise.harness.bench import Bench
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
 from robustnoise.records import EvaluationRecord
@@ -129,6 +130,39 @@ def test_a_crash_on_a_shared_substitute_is_one_failure(tmp_path: Path) -> None:
     found = run(experiment({"null": "null", "crash": CRASHING_CRAFTER}), Store(tmp_path), failures=failures)
     assert pairs(found) == {("first", "null"), ("second", "null")}
     assert len(failures) == 1
+
+
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_crash_in_a_training_takes_the_rows_of_its_victims(tmp_path: Path, jobs: int) -> None:
+    crashing = "pgd-training(epochs=1, ramp=0, inner=art-crafter(CarliniL2Method, 'max_iter=-1'))"
+    mlp = build("mlp(hidden=8)", "model")
+    whole = experiment({"null": "null", "transfer": "transfer(independent(model=mlp(hidden=8)), fgsm)"})
+    trained = tuple(
+        Victim(name, build(stack, "defense"), model=mlp)
+        for name, stack in (("broken", crashing), ("noisy", f"{crashing} | gaussian-input-noise(sigma=0.1)"))
+    )
+    failures: list[str] = []
+    # They come first, so that what all victims share would be made under the name of one that failed.
+    found = run(replace(whole, victims=(*trained, *whole.victims)), Store(tmp_path), jobs=jobs, failures=failures)
+    assert pairs(found) == {(v, a) for v in ("first", "second") for a in ("null", "transfer")}
+    assert sorted(line.split(" failed: ")[0] for line in failures) == ["train broken", "train noisy"]
+    assert all("ART" in line and "CarliniL2Method" in line for line in failures)
+
+
+def test_a_training_that_victims_share_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def fail(bench: Bench, victim: Victim) -> None:
+        tried.append(victim.name)
+        raise AttackFailed("it asserts")
+
+    monkeypatch.setattr(Bench, "weights", fail)
+    whole, model = experiment({"null": "null"}), build("mlp(hidden=8)", "model")
+    victims = tuple(Victim(name, build("plain-training", "defense"), model=model) for name in ("a", "b"))
+    failures: list[str] = []
+    assert run(replace(whole, victims=victims), Store(tmp_path), failures=failures) == []
+    assert failures == ["train a failed: it asserts", "train b failed: it asserts"]
+    assert tried == ["a"]
 
 
 def test_evaluate_raises_it() -> None:

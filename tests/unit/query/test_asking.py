@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +15,8 @@ from robustnoise.seeds import SeedStream
 from robustnoise.threat import Access, Linf
 from robustnoise_attacks.query import asking
 from robustnoise_attacks.query.asking import Asker
+
+THREAT = Linf(0.1)
 
 
 class Row:
@@ -35,8 +39,8 @@ def _targets(n: int = 4) -> Targets:
 
 
 def _asker(victim: Row, *, queries: int = 100, draws: int = 1, access: Access = Access.SCORES, **limits: int) -> Asker:
-    oracle = CountingOracle(victim, Linf(0.1, access), SeedStream(0), **limits)  # type: ignore[arg-type]
-    return Asker(oracle, _targets(), queries=queries, draws=draws)
+    oracle = CountingOracle(victim, replace(THREAT, access=access), SeedStream(0), **limits)  # type: ignore[arg-type]
+    return Asker(oracle, _targets(), THREAT, queries=queries, draws=draws)
 
 
 def test_margins_and_wrong_of_known_scores() -> None:
@@ -44,7 +48,7 @@ def test_margins_and_wrong_of_known_scores() -> None:
     rows = torch.arange(4)
     logs = torch.tensor([0.5, 0.3, 0.2]).log()
     expected = torch.stack([logs[0] - logs[1], logs[1] - logs[0], logs[2] - logs[0], logs[0] - logs[1]])
-    assert torch.allclose(asker.margins(asker.best, rows), expected)
+    assert torch.allclose(asker.observe(asker.best, rows).margins.mean(1), expected)
     assert asker.wrong(asker.best, rows).tolist() == [0, 1, 1, 0]
     assert asker.neighbours(asker.best[:2, None].expand(2, 3, 1, 1, 1), rows[:2]).shape == (2, 3)
     assert asker.spent.tolist() == [5, 5, 2, 2]
@@ -54,9 +58,9 @@ def test_the_books_agree_with_the_model_to_the_row(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(asking, "CALL", 6)  # several calls to the oracle
     victim = Row(stochastic=True)
     asker = _asker(victim, draws=3)
-    asker.margins(asker.best, torch.arange(4))
+    asker.observe(asker.best, torch.arange(4))
     asker.wrong(asker.best[[3, 1]], torch.tensor([3, 1]), 2)
-    asker.margins(asker.best[:0], torch.arange(0))
+    asker.observe(asker.best[:0], torch.arange(0))
     counted = [round(v * 8) - 1 for v in victim.seen]
     assert [counted.count(i) for i in range(4)] == asker.spent.tolist() == [3, 5, 3, 5]
     assert asker.queries == len(counted) == 16
@@ -65,7 +69,7 @@ def test_the_books_agree_with_the_model_to_the_row(monkeypatch: pytest.MonkeyPat
 
 def test_a_deterministic_victim_is_asked_once() -> None:
     asker = _asker(Row(), draws=5)
-    asker.margins(asker.best, torch.arange(4))
+    asker.observe(asker.best, torch.arange(4))
     assert asker.spent.tolist() == [1] * 4
 
 
@@ -79,13 +83,13 @@ def test_what_the_total_cannot_pay_is_not_asked_at_all() -> None:
     asker = _asker(victim, draws=2, total=9)
     ended = False
     with asker.until_spent():
-        asker.margins(asker.best, torch.arange(4))
-        asker.margins(asker.best, torch.arange(4))
+        asker.observe(asker.best, torch.arange(4))
+        asker.observe(asker.best, torch.arange(4))
         ended = True
     assert not ended
     assert len(victim.seen) == asker.queries == int(asker.spent.sum()) == 8
     with pytest.raises(BudgetExceeded, match="2 queries refused: 1 are left"):
-        asker.margins(asker.best[:1], torch.arange(1))
+        asker.observe(asker.best[:1], torch.arange(1))
 
 
 @pytest.mark.parametrize("draws", [1, 3])
@@ -94,7 +98,7 @@ def test_the_trace_holds_what_was_best_when_a_stop_was_passed(draws: int) -> Non
     with asker.until_spent():
         for turn in range(1, 8):
             rows = torch.tensor([0, 1, 2]) if turn > 2 else torch.arange(4)
-            asker.margins(asker.best[rows], rows)
+            asker.observe(asker.best[rows], rows)
             asker.best[rows] = turn / 16.0  # made from `turn * draws` answers
     for stop, images in asker.trace.items():
         turns = [min(stop // draws, last) for last in (7, 7, 7, 2)]
@@ -107,7 +111,7 @@ def test_the_trace_holds_what_was_best_when_a_stop_was_passed(draws: int) -> Non
 def test_labels_alone_have_no_margins() -> None:
     asker = _asker(Row(), access=Access.LABELS)
     with pytest.raises(MissingCapability, match="access = scores"):
-        asker.margins(asker.best, torch.arange(4))
+        asker.observe(asker.best, torch.arange(4))
     assert asker.wrong(asker.best, torch.arange(4)).tolist() == [0, 1, 1, 0]
     with pytest.raises(MissingCapability, match="pass its oracle"):
-        Asker(None, _targets(), queries=1)
+        Asker(None, _targets(), THREAT, queries=1)

@@ -14,7 +14,7 @@ from robustnoise.protocols import AttackResult, BlackBoxAttack, Classifier, Targ
 from robustnoise.testing.toys import CoinClassifier, linear_toy, toy_model, toy_split
 from robustnoise.threat import L2, Linf, Norm, ThreatModel
 from robustnoise_attacks import HopSkipJump, RayS, SignFlip
-from tests.unit.query.victims import SEEDS, Counting, NoisyInput, wrong_rate
+from tests.unit.query.victims import SEEDS, Counting, NoisyInput, as_scored, wrong_rate
 
 ALL: list[tuple[BlackBoxAttack, ThreatModel]] = [
     (RayS(), Linf(0.1)),
@@ -48,10 +48,6 @@ def attack(
 ) -> tuple[AttackResult, CountingOracle]:
     oracle = CountingOracle(victim, threat, SEEDS.child("victim"), per_image=queries, total=total, stops=stops)
     return plugin.run(oracle, toy_split(20, num_classes=2), targets, threat, SEEDS), oracle
-
-
-def as_scored(targets: Targets, x: Tensor, threat: ThreatModel) -> Tensor:
-    return threat.to_levels((targets.x * 255).round().to(torch.uint8), x).float() / 255
 
 
 def needed(victim: Classifier, targets: Targets, norm: Norm) -> Tensor:

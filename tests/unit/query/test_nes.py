@@ -30,9 +30,9 @@ def test_the_estimate_points_along_the_gradient_and_has_its_length(antithetic: b
     true = logits.gather(1, y[:, None])[:, 0]
     other = logits.masked_fill(functional.one_hot(y, 3).bool(), -torch.inf).amax(1)
     (gradient,) = torch.autograd.grad((true - other).sum(), leaf)
-    asker = Asker(
-        CountingOracle(model, Linf(0.1, Access.SCORES), SeedStream(0)), Targets(torch.arange(n), x, y), queries=samples
-    )
+    threat = Linf(0.1, Access.SCORES)
+    oracle = CountingOracle(model, threat, SeedStream(0))
+    asker = Asker(oracle, Targets(torch.arange(n), x, y), threat, queries=samples)
     attack = NES(samples=samples, sigma=0.002, antithetic=antithetic)
     found = attack.gradient(
         asker, x, torch.arange(n), OwnNumbers(SEEDS, torch.arange(n)), torch.zeros(n, dtype=torch.int64)

@@ -10,7 +10,7 @@ from robustnoise.protocols import BlackBoxAttack, Targets
 from robustnoise.testing.toys import linear_optimum, linear_toy
 from robustnoise.threat import L2, Linf, ThreatModel
 from robustnoise_attacks import NES, SimBA, Square
-from tests.unit.query.victims import Counting, attack, margins, right_targets
+from tests.unit.query.victims import Counting, as_scored, attack, margins, right_targets
 
 ATTACKS: list[BlackBoxAttack] = [Square(), NES(), SimBA(), SimBA(basis="dct")]
 THREATS = [Linf(0.05), L2(0.3)]
@@ -19,9 +19,9 @@ THREATS = [Linf(0.05), L2(0.3)]
 @pytest.mark.parametrize(
     ("plugin", "threat", "share"),
     [
-        (Square(queries=300), Linf(0.02), 0.9),
-        (SimBA(queries=400), Linf(0.02), 0.99),
-        (NES(queries=3000), Linf(0.02), 0.95),
+        (Square(queries=300), Linf(5 / 255), 0.9),
+        (SimBA(queries=400), Linf(5 / 255), 0.99),
+        (NES(queries=3000), Linf(5 / 255), 0.95),
         (Square(queries=300), L2(0.12), 0.5),
         (SimBA(queries=400), L2(0.12), 0.88),
         (SimBA(queries=400, basis="dct", frequencies=1.0), L2(0.12), 0.88),
@@ -52,6 +52,7 @@ def test_the_budget_is_exact_and_the_claims_hold(plugin: BlackBoxAttack, threat:
     assert victim.rows == oracle.spent == result.queries
     assert max(oracle.counts.values()) <= per_image
     assert not (threat.violation(targets.x, result.x) > 1e-6).any()
+    assert torch.equal(as_scored(targets, result.x, threat), result.x)
     wrong = margins(result.x, targets.y) < 0
     assert torch.equal(result.claimed, wrong)
     asked = torch.tensor([oracle.counts[i] for i in targets.ids.tolist()])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from robustnoise.models import create
 from robustnoise.models.classifier import TorchClassifier
@@ -15,6 +17,7 @@ from robustnoise.seeds import SeedStream
 from robustnoise.threat import L2, Linf
 from robustnoise.training import Schedule, fit
 from robustnoise_attacks import Square
+from robustnoise_attacks.query.asking import Asker
 from robustnoise_attacks.query.own_numbers import OwnNumbers
 from robustnoise_attacks.query.square_moves import Bumps, Corners, bumps
 from tests.unit.query.victims import SEEDS, attack
@@ -33,6 +36,16 @@ def _share(i: int, p: float) -> float:
     return p / 2**9
 
 
+class Unrounded:
+    """Stands for the books where nothing is to be rounded."""
+
+    def inside(self, x: Tensor, rows: Tensor) -> Tensor:
+        return x
+
+
+UNROUNDED = cast("Asker", Unrounded())
+
+
 def test_the_schedule_is_the_papers() -> None:
     spent = torch.arange(10_001)
     found = Square(p_init=0.3).share(spent.double() / 10_000)
@@ -41,7 +54,7 @@ def test_the_schedule_is_the_papers() -> None:
 
 def test_linf_starts_from_stripes_at_the_ends_of_the_interval() -> None:
     targets = _targets(40, (3, 5, 6))
-    first = Corners(targets, Linf(0.1), SEEDS).first(torch.arange(40))
+    first = Corners(UNROUNDED, targets, Linf(0.1), SEEDS).first(torch.arange(40))
     up = first == (targets.x + 0.1).clamp(max=1)
     assert (up | (first == (targets.x - 0.1).clamp(min=0))).all()
     assert (up == up[:, :, :1]).all()
@@ -51,7 +64,7 @@ def test_linf_starts_from_stripes_at_the_ends_of_the_interval() -> None:
 @pytest.mark.parametrize("side", [1, 2, 4])
 def test_linf_changes_one_square_to_one_corner_per_channel(side: int) -> None:
     targets = _targets(300, (3, 5, 6))
-    moves = Corners(targets, Linf(0.1), SEEDS)
+    moves = Corners(UNROUNDED, targets, Linf(0.1), SEEDS)
     rows = torch.arange(300)
     best = moves.first(rows)
     found = moves.next(rows, best.clone(), torch.full((300,), 4), torch.full((300,), side**2 / 30))
@@ -91,7 +104,7 @@ def test_l2_bumps(side: int) -> None:
 def test_l2_changes_are_algorithm_3_one_image_at_a_time() -> None:
     shape, eps, side = (3, 8, 9), 0.5, 3
     targets = Targets(torch.arange(20), torch.full((20, *shape), 0.5), torch.zeros(20, dtype=torch.int64))
-    moves = Bumps(targets, L2(eps), SEEDS)
+    moves = Bumps(UNROUNDED, targets, L2(eps), SEEDS)
     rows = torch.arange(20)
     best = 0.5 + (moves.first(rows) - 0.5) * 0.9  # some norm is left to give
     found = moves.next(rows, best.clone(), torch.full((20,), 2), torch.full((20,), side**2 / 72))

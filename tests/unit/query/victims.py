@@ -60,8 +60,8 @@ class NoisyInput:
 
 def right_targets(n: int = 24, seed: int = 1, *, margin: float = 0.0) -> Targets:
     """Images that `linear_toy` gets right, labels by its own answers, at least `margin` from the boundary."""
-    data = toy_split(3000, num_classes=2, seed=seed)
-    x = torch.from_numpy(data.floats()) * 0.5 + 0.25  # away from the box
+    levels = 64 + toy_split(3000, num_classes=2, seed=seed).images // 2  # away from the box
+    x = torch.from_numpy(levels.astype("float32")) / 255
     logits = linear_toy().predict(x, noise=SeedStream(0)).logits
     assert logits is not None
     x = x[(logits[:, 0].abs() >= margin).nonzero()[:n, 0]]
@@ -82,6 +82,11 @@ def attack(
     shown = ThreatModel(threat.norm, threat.eps, Access.SCORES)
     oracle = CountingOracle(victim, shown, SeedStream(7), per_image=per_image, total=total, stops=stops)
     return plugin.run(oracle, toy_split(8), targets, shown, SEEDS), oracle
+
+
+def as_scored(targets: Targets, x: Tensor, threat: ThreatModel) -> Tensor:
+    """`x` as the harness rounds it."""
+    return threat.to_levels((targets.x * 255).round().to(torch.uint8), x).float() / 255
 
 
 def wrong_rate(victim: Classifier, x: Tensor, y: Tensor, draws: int = 200) -> Tensor:

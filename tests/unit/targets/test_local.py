@@ -263,6 +263,25 @@ def test_an_estimator_answers_in_our_classes() -> None:
     assert set(hard.predict(X, noise=NOISE).labels.tolist()) <= {0, 2}
 
 
+def test_an_estimators_labels_are_its_own() -> None:
+    """An SVC's probabilities come from a cross-validation of their own, and disagree with what it predicts."""
+
+    class Torn:
+        classes_ = np.arange(CLASSES)
+
+        def predict(self, flat: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            return flat[:, :CLASSES].argmin(1)  # type: ignore[no-any-return]
+
+        def predict_proba(self, flat: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            return flat[:, :CLASSES] / flat[:, :CLASSES].sum(1, keepdims=True)  # type: ignore[no-any-return]
+
+    said = rn.models.from_sklearn(Torn(), name="torn", **SETTING).predict(X, noise=NOISE)
+    flat = X.reshape(len(X), -1)[:, :CLASSES]
+    assert said.labels.tolist() == flat.argmin(1).tolist()
+    assert said.scores is not None
+    torch.testing.assert_close(said.scores, flat / flat.sum(1, keepdim=True))
+
+
 def test_an_estimator_that_does_not_fit_is_refused() -> None:
     from sklearn.linear_model import LogisticRegression
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 import robustnoise as rn
 from robustnoise.errors import BadData, BadParameter
 from robustnoise.seeds import SeedStream
+from robustnoise.spec import digest_of
 from robustnoise.threat import Access
 
 onnx = pytest.importorskip("onnx")
@@ -87,6 +89,23 @@ def test_outputs_and_normalisation(tmp_path: Path) -> None:
     torch.testing.assert_close(named.predict(X, noise=NOISE).logits, logits)
     plain = rn.models.from_onnx(soft, output="probabilities", **SETTING)
     assert len({found.digest, labels.digest, named.digest, plain.digest}) == 4
+
+
+@pytest.mark.parametrize("as_given", [list, tuple, np.asarray, torch.tensor], ids=lambda f: f.__name__)
+def test_mean_and_std_may_be_arrays_and_tensors(tmp_path: Path, as_given: Any) -> None:
+    path, mean, std = saved(tmp_path, model()), [0.5, 0.0], [2.0, 0.25]
+    listed = rn.models.from_onnx(path, mean=mean, std=std, **SETTING)
+    found = rn.models.from_onnx(path, mean=as_given(mean), std=as_given(std), **SETTING)
+    assert found.digest == listed.digest != rn.models.from_onnx(path, **SETTING).digest
+    assert torch.equal(found.predict(X, noise=NOISE).logits, listed.predict(X, noise=NOISE).logits)  # type: ignore[arg-type]
+
+
+def test_the_digest_of_a_normalised_file_is_what_it_was(tmp_path: Path) -> None:
+    """Rows and cells are found by it."""
+    path = saved(tmp_path, model())
+    content = [hashlib.sha256(path.read_bytes()).hexdigest(), [0.31, 0.5], [0.38, 1.5], None]
+    expected = digest_of(["OnnxTarget", content, list(SHAPE), CLASSES, "logits", False])
+    assert rn.models.from_onnx(path, mean=[0.31, 0.5], std=[0.38, 1.5], **SETTING).digest == expected
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+"""The few comparisons that a board declares before its run, and what the rows say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from robustnoise import stats
+from robustnoise.records import EvaluationRecord
+from robustnoise.report.ranking import Worst, worst_of
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A declared comparison.
+
+    Args:
+        victim: name.
+        against: name of the victim that it is compared with.
+        on: an attack, ``"worst-shared"``, ``"worst-per-victim"`` or ``"clean"``.
+        attacks: names of the attacks that `on` stands for; none for clean images.
+        margin: how much worse the victim may be and still count as not inferior, as a share of 1; None where a
+            difference is asked for.
+    """
+
+    victim: str
+    against: str
+    on: str
+    attacks: tuple[str, ...]
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class ContrastView:
+    """What the rows say of a contrast; all but `contrast` and `note` are None where it isn't measured.
+
+    Args:
+        contrast: what is asked.
+        note: why it isn't measured; empty where it is.
+        delta: victim minus `against`, with its unadjusted 95 % interval; `p_value` is two-sided, of no difference.
+        p: of the test asked for: `delta.p_value`, or twice the one-sided p of non-inferiority.
+        p_holm: `p` adjusted over all declared contrasts, one that isn't measured counting as 1.
+        resolution: discordant pairs, and the smallest delta that the images resolve.
+    """
+
+    contrast: Contrast
+    note: str = ""
+    delta: stats.Delta | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    resolution: stats.Resolution | None = None
+
+    @property
+    def finding(self) -> str:
+        """The answer at a family-wise level of 5 %."""
+        if self.delta is None or self.p_holm is None:
+            return self.note
+        shown = self.p_holm < LEVEL
+        if self.contrast.margin is not None:
+            return "not inferior" if shown else "non-inferiority not shown"
+        if not shown:
+            return "no difference shown"
+        return "a gain" if self.delta.estimate > 0 else "a loss"
+
+
+def contrast_views(
+    contrasts: Sequence[Contrast], records: Sequence[EvaluationRecord], seed: int, blocked: Collection[str] = ()
+) -> list[ContrastView]:
+    """Every declared contrast, measured on the rows of one seed.
+
+    Args:
+        contrasts: in the order of the board.
+        records: rows that follow the board's protocol; the first of a victim and attack counts.
+        seed: the board's; rows of others are no part of a contrast.
+        blocked: digests of rows with a flag that blocks.
+    """
+    first: dict[tuple[str, str | None], EvaluationRecord] = {}
+    for record in records:
+        if record.setting["seed"] == seed:
+            attack = record.attack["name"] if record.attack else None
+            first.setdefault((record.victim.victim["name"], attack), record)
+    found = [_measured(contrast, first, blocked) for contrast in contrasts]
+    adjusted = stats.holm([1.0 if view.p is None else view.p for view in found])
+    return [
+        ContrastView(v.contrast, v.note, v.delta, v.p, None if v.p is None else float(p), v.resolution)
+        for v, p in zip(found, adjusted, strict=True)
+    ]
+
+
+def _measured(
+    contrast: Contrast, rows: dict[tuple[str, str | None], EvaluationRecord], blocked: Collection[str]
+) -> ContrastView:
+    sides, used = [], []
+    for name in (contrast.victim, contrast.against):
+        if contrast.attacks:
+            wanted = [rows.get((name, attack)) for attack in contrast.attacks]
+        else:
+            wanted = [next((r for (victim, _), r in rows.items() if victim == name), None)]
+        present = [r for r in wanted if r is not None]
+        if len(present) < len(wanted):
+            return ContrastView(contrast, f"not measured: {name} has no row yet")
+        used += present
+        clean = present[0].victim.clean
+        sides.append(
+            worst_of(present) if contrast.attacks else Worst(clean.right.astype(np.float64), clean.draws, present[0])
+        )
+    if any(r.digest in blocked for r in used):
+        return ContrastView(contrast, "not measured: a flag blocks one of its rows")
+    if any(r.setting["data"] != used[0].setting["data"] for r in used):
+        return ContrastView(contrast, "not measured: the rows are of other images")
+    mine, theirs = sides
+    counts = (mine.right, mine.draws, theirs.right, theirs.draws)
+    delta = stats.paired_delta(*counts, mine.row.rng("contrast", contrast.on, theirs.row.digest))
+    p = delta.p_value
+    if contrast.margin is not None:
+        p = min(1.0, 2 * stats.non_inferiority(*counts, contrast.margin))
+    return ContrastView(contrast, "", delta, p, None, stats.resolution(*counts))

@@ -1,0 +1,93 @@
+"""Worst cases over attacks, and the order of victims with its ties."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from robustnoise import stats
+from robustnoise.records import EvaluationRecord
+
+ALPHA = 0.05
+"""Chance that victims which are equal are parted anywhere in one ranking, at most."""
+
+
+@dataclass(frozen=True)
+class Worst:
+    """A victim under the worst attack of each image.
+
+    Args:
+        right: (n,) right answers; fractional where attacks were equally bad.
+        draws: that they are out of.
+        row: one of the rows that it is made of; it lends the stream of resampling.
+    """
+
+    right: stats.Floats
+    draws: int
+    row: EvaluationRecord
+
+    @property
+    def value(self) -> float:
+        """Expected accuracy."""
+        return stats.single(self.right, self.draws)
+
+    def interval(self) -> stats.Interval:
+        """95 % interval over images."""
+        if self.draws == 1:
+            return stats.wilson(int(self.right.sum()), len(self.right))
+        return stats.mean_interval(self.right / self.draws, self.row.rng("worst"))
+
+    def minus(self, other: Worst, confidence: float) -> stats.Delta:
+        """The paired difference, image by image."""
+        rng = self.row.rng("rank", other.row.digest)
+        return stats.paired_delta(self.right, self.draws, other.right, other.draws, rng, confidence)
+
+
+def worst_of(rows: Sequence[EvaluationRecord]) -> Worst:
+    """The worst case over the attacks of `rows`, at least one; all of one victim.
+
+    For a stochastic victim the worst attack of an image is chosen on the select draws and scored on the others.
+    """
+    tallies = [r.victim.scored for r in rows]
+    select = [t.right if t.select is None else t.select for t in tallies]
+    right = stats.worst_case(np.stack(select), np.stack([t.right for t in tallies]))
+    return Worst(right, tallies[0].draws, rows[0])
+
+
+class Rank(NamedTuple):
+    """A place in a ranking, and how many victims share it."""
+
+    place: int
+    sharing: int
+
+    @property
+    def text(self) -> str:
+        """``"2"``, or ``"2="`` where it is shared."""
+        return f"{self.place}=" if self.sharing > 1 else str(self.place)
+
+
+def ranks(entries: Sequence[Worst]) -> list[Rank]:
+    """The rank of each of k victims on the same images; a tie is a shared rank.
+
+    From the best accuracy downwards, the first victim leads a group. Each next one joins it if the interval of the
+    leader's paired difference to it holds 0, and leads a group of its own otherwise. The place of a group is one more
+    than the number of victims in the groups above. The intervals have confidence 1 - 0.05 / (k (k - 1) / 2), so that
+    equal victims are parted anywhere with a chance of at most 5 %, whoever happens to lead.
+    """
+    order = sorted(range(len(entries)), key=lambda i: (-entries[i].value, entries[i].row.digest))
+    pairs = len(entries) * (len(entries) - 1) // 2
+    groups: list[list[int]] = []
+    for i in order:
+        if groups and entries[groups[-1][0]].minus(entries[i], 1 - ALPHA / pairs).low <= 0:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    found: dict[int, Rank] = {}
+    place = 1
+    for group in groups:
+        found |= dict.fromkeys(group, Rank(place, len(group)))
+        place += len(group)
+    return [found[i] for i in range(len(entries))]
