@@ -26,6 +26,10 @@ class BadBoard(RobustnoiseError, ValueError):
     """A board file is invalid; the message starts with file and key."""
 
 
+class BadSubmission(RobustnoiseError, ValueError):
+    """A folder that was handed in is refused, before any work; every line names one thing that is wrong."""
+
+
 class BadData(RobustnoiseError, ValueError):
     """A dataset or a batch of images is invalid: shape, dtype, range, NaN, classes, overlapping splits."""
 

@@ -13,7 +13,7 @@ from robustnoise.board import Board, find_board, load_board
 from robustnoise.errors import RowError
 from robustnoise.examples import Examples
 from robustnoise.flags import Raised, blocks, raised, raised_by
-from robustnoise.records import EvaluationRecord
+from robustnoise.records import EvaluationRecord, check_written, row_bytes
 from robustnoise.report import views
 from robustnoise.report.contrasts import ContrastView, contrast_views
 from robustnoise.report.curves import CurveView, curve_view, flat_points
@@ -24,6 +24,7 @@ from robustnoise.report.plots import picture_names, pictures, shows
 from robustnoise.report.published import PublishedView, published_views
 from robustnoise.report.queries import query_views
 from robustnoise.report.radii import radii_views
+from robustnoise.report.submitted import Submitted, submitted
 from robustnoise.report.variance import VarianceView, variance_views
 from robustnoise.report.views import RowView
 from robustnoise.spec import digest_of
@@ -37,7 +38,7 @@ Record = TypeVar("Record")
 
 
 class Contents(NamedTuple):
-    """What a report shows: of the listed victims rows, worst cases, contrasts, variance; curves, published figures."""
+    """What a report shows: of listed victims rows, worst cases, contrasts, variance; curves, published, submissions."""
 
     rows: list[views.RowView]
     summary: list[views.Summary]
@@ -45,6 +46,7 @@ class Contents(NamedTuple):
     published: list[PublishedView]
     contrasts: list[ContrastView]
     variance: list[VarianceView]
+    submitted: list[Submitted]
 
 
 class Leaderboard:
@@ -242,6 +244,7 @@ class Leaderboard:
             published=published_views(board.published, usual),
             contrasts=contrast_views(board.contrasts, usual, board.file.run.seed, blocked),
             variance=variance_views([r for r in usual if r.victim.victim["name"] not in board.points]),
+            submitted=submitted(listed),
         )
 
     def _unusual(self, record: EvaluationRecord) -> tuple[bool, bool]:
@@ -315,6 +318,10 @@ class Leaderboard:
             except RowError as error:
                 problems.append(str(error))
                 continue
+            try:
+                check_written(path.read_bytes())
+            except RowError as error:
+                problems.append(f"{path}: {error}")
             if record.digest != path.stem:
                 problems.append(f"{path}: the file's name is not the row's digest {record.digest}.")
             found.append(record)
@@ -367,7 +374,7 @@ class Leaderboard:
         first: dict[str, EvaluationRecord] = {}
         for record in records:
             path, name = self.rows_folder / f"{record.digest}.json", record.victim.victim["name"]
-            if record.attack is None and name not in names:
+            if record.attack is None and name not in names and "submitted" not in record.victim.victim:
                 yield (
                     f"{path}: {name!r} is no victim and no point of the board. Remove the row, or give the victim, the "
                     "curve or the line its old name in board.toml."
@@ -427,8 +434,7 @@ def _write(path: Path, content: Mapping[str, Any], known: Mapping[str, Any] | No
                 "one machine; remove the old file if it comes from another machine or version."
             )
         return
-    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    atomic_write(path, (text + "\n").encode())
+    atomic_write(path, row_bytes(content))
 
 
 def read_row(path: Path) -> EvaluationRecord:

@@ -7,6 +7,8 @@ identity covers identity and outcome.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -145,6 +147,53 @@ def verified(plain: Mapping[str, Any], what: str) -> tuple[dict[str, Any], dict[
     return identity, outcome, n
 
 
+SEAL = "seal"
+"""The key of the digest over all else in a row's file, provenance included; older rows have none."""
+KEYS = {"schema", "digest", "outcome_digest", "identity", "outcome", "provenance"}
+
+
+def row_bytes(plain: Mapping[str, Any]) -> bytes:
+    """A row's file from what `EvaluationRecord.to_json` gives."""
+    text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
+
+
+def check_written(content: bytes) -> None:
+    """Refuse a row's file that differs by a byte from what was written, be it outside of identity and outcome.
+
+    Args:
+        content: of a file whose row is read without an error.
+
+    Raises:
+        RowError: it differs.
+    """
+    plain = json.loads(content)
+    if row_bytes(plain) != content:
+        raise RowError("the file isn't written as robustnoise writes rows: it was changed after it was written.")
+    seal = plain.pop(SEAL, None)
+    if plain.keys() != KEYS or (seal is not None and seal != digest_of(plain)):
+        raise RowError("the row was changed after it was written: its seal doesn't fit.")
+
+
+HIDDEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff\\ud800-\\udfff]")
+"""Characters that move a terminal's cursor, turn the direction of writing, or can't be seen."""
+
+
+def _no_hidden(value: object) -> None:
+    """Refuse texts that would do something where they are shown."""
+    if isinstance(value, str):
+        hidden = HIDDEN.search(value)
+        if hidden is not None:
+            raise RowError(f"a text of the row holds the invisible character U+{ord(hidden[0]):04X}.")
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            _no_hidden(key)
+            _no_hidden(part)
+    elif isinstance(value, list):
+        for part in value:
+            _no_hidden(part)
+
+
 @dataclass(frozen=True)
 class EvaluationRecord:
     """A victim under an attack or on clean images alone, beside its reference and the undefended net.
@@ -195,7 +244,8 @@ class EvaluationRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The row file's content."""
-        return filed(self.identity, self.outcome, self.provenance)
+        content = filed(self.identity, self.outcome, self.provenance)
+        return {**content, SEAL: digest_of(content)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> EvaluationRecord:
@@ -206,6 +256,7 @@ class EvaluationRecord:
         """
         try:
             identity, outcome, n = verified(plain, "row")
+            _no_hidden([identity, plain["provenance"]])
             for part, keys in REQUIRED.items():
                 if part == "attack" and identity[part] is None:
                     continue
@@ -230,7 +281,7 @@ class EvaluationRecord:
                 outcome["outside"],
                 plain["provenance"],
             )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise RowError(f"not a row of robustnoise: {type(error).__name__}: {error}.") from None
 
     def rng(self, *path: str) -> np.random.Generator:

@@ -274,6 +274,8 @@ def _name_of(cls: type[Plugin]) -> tuple[str, str | None]:
     entry = registry().entry_of(cls)
     if entry is not None:
         return entry.name, entry.code
+    if cls.unlisted:
+        return cls.unlisted, None
     try:
         code = hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()
     except (OSError, TypeError):

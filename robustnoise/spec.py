@@ -107,6 +107,8 @@ class Plugin:
     version: ClassVar[int] = 1
     reference: ClassVar[str] = ""
     """Where the method comes from: paper and section."""
+    unlisted: ClassVar[str] = ""
+    """The name of a class of ours that stands in no table, since no text can build it."""
 
     def __post_init__(self) -> None:
         adapters = _adapters(type(self))

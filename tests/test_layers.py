@@ -24,6 +24,7 @@ LAYERS: list[set[str]] = [
     {"harness"},
     {"report"},
     {"evaluation", "board", "leaderboard"},
+    {"submission"},
     {"testing"},
     {"cli"},
 ]

@@ -17,6 +17,7 @@ from robustnoise.compose import Defense, Identity, split_stages
 from robustnoise.data import Dataset, load_dataset
 from robustnoise.errors import BadBoard, RobustnoiseError
 from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.given import claims_within
 from robustnoise.models.targets.text import TargetText
 from robustnoise.registry import build, spec_of, written_out
 from robustnoise.report.contrasts import Contrast
@@ -251,6 +252,12 @@ class Board:
             raise BadBoard(f"victims.{victim.name}: {error}") from None
         return replace(victim, classifier=classifier)
 
+    def allows(self, attack: Mapping[str, Any]) -> bool:
+        """Whether an attack that was handed in claims to have used no more than the board gives; others always do."""
+        if "submitted" not in attack:
+            return True
+        return self.threat is not None and claims_within(attack["scope"], attack["submitted"], self.threat, self.budget)
+
     def ranks(self, setting: Mapping[str, Any], attack: Mapping[str, Any] | None, victim: Mapping[str, Any]) -> bool:
         """Whether a row follows the board's protocol.
 
@@ -264,11 +271,12 @@ class Board:
         if namesakes is None:
             return False
         if attack is None:
-            wanted = victim["name"] in self.points if self.attacked else bool(namesakes)
+            wanted = victim["name"] in self.points if self.attacked else bool(namesakes) or "submitted" in victim
         else:
             ours = [spec_of(a.attack).to_json() for a in self.attacks]
-            wanted = attack["scope"] != "audit" and written_out(attack["spec"]) in ours
-        return wanted and theirs == self.protocol(attacked=attack is not None)
+            known_attack = written_out(attack["spec"]) in ours or "submitted" in attack
+            wanted = attack["scope"] != "audit" and known_attack and self.allows(attack)
+        return wanted and "scoring_seed" not in setting and theirs == self.protocol(attacked=attack is not None)
 
     def audits(self, setting: Mapping[str, Any], victim: Mapping[str, Any]) -> bool:
         """Whether an audit is one of the board's victims, on its data, in its ball."""

@@ -255,7 +255,10 @@ def board_show(
 
 @board_app.command("verify")
 def board_verify(board: Annotated[str, typer.Argument(help="A board's folder or name.")]) -> None:
-    """Recompute every digest, count and the report; exits with 1 if anything is wrong."""
+    """Recompute every digest, statistic and the report, and re-hash what is here of weights, images and submissions.
+
+    Says which of those are not here. Exits with 1 if anything is wrong.
+    """
     from robustnoise.cli.looking import verify_board
 
     raise typer.Exit(verify_board(board))
@@ -300,6 +303,74 @@ def board_publish(
     from robustnoise.cli.looking import publish
 
     publish(source, board)
+
+
+@board_app.command("submit")
+def board_submit(
+    folder: Annotated[Path, typer.Argument(help="A folder with card.toml and arrays, weights or an address.")],
+    board: Annotated[str, typer.Argument(help="A board's folder or name.")],
+    output: Annotated[Path | None, typer.Option(help="Folder for rows and report; runs/BOARD-NAME without it.")] = None,
+    option: TargetOption = None,
+    trust_code: Trust = False,
+    device: Device = "cpu",
+    jobs: Jobs = 1,
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+    plan: Plan = False,
+) -> None:
+    """Check an attack or a defense that somebody hands in, and score it with this board's victims or attacks.
+
+    Everything wrong is named before any work starts. The rows go to a folder of their own; 'robustnoise board publish'
+    copies them. docs/submitting.md shows both kinds of folder.
+    """
+    from robustnoise.cli.submitting import submit
+
+    submit(
+        folder, board, output, option or [], trust_code=trust_code, device=device, jobs=jobs, data_dir=data_dir,
+        plugins=plugin or [], plan=plan,
+    )  # fmt: skip
+
+
+@board_app.command("images")
+def board_images(
+    board: Annotated[str, typer.Argument(help="A board's folder or name.")],
+    file: Annotated[Path, typer.Argument(help="An npz file to write: x, y and ids.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Write the images that an attack on this board must change, in the order it hands them in."""
+    from robustnoise.cli.submitting import write_images
+
+    write_images(board, file, data_dir)
+
+
+@board_app.command("rescore")
+def board_rescore(
+    row: Annotated[str, typer.Argument(help="A row's file, or the first digits of its digest beside a BOARD.")],
+    board: Annotated[str | None, typer.Argument(help="The board of a digest; a file's is the folder above it.")] = None,
+    scoring_seed: Annotated[int, typer.Option(help="Of the fresh draws; each gives others.")] = 1,
+    submission: Annotated[
+        Path | None, typer.Option(help="The folder that was handed in, where images are lost.")
+    ] = None,
+    option: TargetOption = None,
+    trust_code: Trust = False,
+    jobs: Jobs = 1,
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+    plan: Plan = False,
+    json: Json = False,
+) -> None:
+    """Score a row again in draws that nobody has seen, and say whether its numbers hold.
+
+    Weights and adversarial images come from the store; what is absent is said first and made again. Exits with 0 if
+    the numbers hold, 1 if they don't, 4 if it can't be told since weights or images made again are others.
+    """
+    from robustnoise.cli.submitting import rescore
+
+    code = rescore(
+        row, board, scoring_seed, submission, option or [], trust_code=trust_code, jobs=jobs, data_dir=data_dir,
+        plugins=plugin or [], plan=plan, as_json=json,
+    )  # fmt: skip
+    raise typer.Exit(code)
 
 
 @cache_app.command("list")

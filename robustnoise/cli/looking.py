@@ -12,6 +12,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from robustnoise.cli.caching import open_store
 from robustnoise.errors import BadParameter, BrokenPlugin
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.recipes import Recipe
@@ -22,6 +23,7 @@ from robustnoise.report.plots import require_matplotlib
 from robustnoise.report.terminal import print_board, stdout
 from robustnoise.spec import Plugin, allowed_values, describe_field, parameter_names
 from robustnoise.store import atomic_write
+from robustnoise.submission.artifacts import check_artifacts
 
 
 def show_board(name: str, *, json: bool, csv: bool) -> None:
@@ -43,14 +45,19 @@ def show_board(name: str, *, json: bool, csv: bool) -> None:
 
 
 def verify_board(name: str) -> int:
-    """Print every problem; 0 if there is none."""
+    """Print every problem, and which artifacts behind the rows were re-hashed; 0 if there is no problem."""
     board = Leaderboard(name)
     problems = board.verify()
+    if not problems:
+        rows = board.rows()
+        audits = len(board.audits())
+        print(f"{len(rows)} rows{f' and {audits} audits' if audits else ''} verified.")
+        artifacts = check_artifacts(rows, open_store(), board.path)
+        problems = artifacts.problems
+        for line in artifacts.lines():
+            print(line)
     for problem in problems:
         print(problem)
-    if not problems:
-        audits = len(board.audits())
-        print(f"{len(board.rows())} rows{f' and {audits} audits' if audits else ''} verified.")
     return 1 if problems else 0
 
 

@@ -72,7 +72,7 @@ def run_board(
         data_dir=data_dir, device=device, plugin_files=plugins, trust_code=trust_code, journals=journals()
     )
     if plan:
-        _show_plan(experiment)
+        show_plan(experiment)
         return
     if audits and board.threat is None:
         raise BadParameter(f"--audit: {board.name} has no threat model, so there is nothing to audit.")
@@ -82,7 +82,7 @@ def run_board(
     # Written first: a folder that can't be written to is found before hours of work.
     atomic_write(output / "board.toml", (folder / "board.toml").read_bytes())
     failures: list[str] = []
-    records = _run(experiment, jobs, failures)
+    records = run_experiment(experiment, jobs, failures)
     target = Leaderboard(output)
     for record in records:
         target.add(record)
@@ -99,7 +99,7 @@ def run_board(
     for line in sentences(shown.rows):
         stdout().print(line, highlight=False, soft_wrap=True)
     stdout().print(f"Rows and REPORT.md are in {output}.", highlight=False, soft_wrap=True)
-    _report_failures(failures)
+    report_failures(failures)
 
 
 def _audits(experiment: Experiment, board: Board) -> list[AuditRecord]:
@@ -107,7 +107,7 @@ def _audits(experiment: Experiment, board: Board) -> list[AuditRecord]:
         return audit(experiment, open_store(), board.headline, baseline=board.file.run.baseline, progress=progress)
 
 
-def _report_failures(failures: Sequence[str]) -> None:
+def report_failures(failures: Sequence[str]) -> None:
     """Say which cells failed, and end the command with its own code, after everything else is written and shown."""
     if not failures:
         return
@@ -169,9 +169,9 @@ class Setting:
             journals=journals(),
         )
         if self.plan:
-            _show_plan(experiment, as_json=self.json)
+            show_plan(experiment, as_json=self.json)
             return None
-        return _run(experiment, self.jobs, failures)
+        return run_experiment(experiment, self.jobs, failures)
 
 
 def evaluate_defense(defense: str, undefended: str, attacks: Sequence[str], setting: Setting) -> None:
@@ -191,13 +191,13 @@ def _evaluate(
         return
     if setting.json:
         print(json.dumps([r.to_json() for r in records], allow_nan=False))
-        _report_failures(failures)
+        report_failures(failures)
         return
     views = [row_view(r, ranked=False, flags=raised(r, records)) for r in records]
     print_board(stdout(), f"{what} on {setting.data}", views, summary(records))
     for line in sentences(views):
         stdout().print(line, highlight=False, soft_wrap=True)
-    _report_failures(failures)
+    report_failures(failures)
 
 
 def evaluate_target(
@@ -264,12 +264,12 @@ def load_plugins(paths: Sequence[Path]) -> None:
         registry().add_file(path)
 
 
-def _run(experiment: Experiment, jobs: int, failures: list[str] | None) -> list[EvaluationRecord]:
+def run_experiment(experiment: Experiment, jobs: int, failures: list[str] | None) -> list[EvaluationRecord]:
     with bars() as progress:
         return run(experiment, open_store(), progress=progress, jobs=jobs, failures=failures)
 
 
-def _show_plan(experiment: Experiment, *, as_json: bool = False) -> None:
+def show_plan(experiment: Experiment, *, as_json: bool = False) -> None:
     lines = make_plan(experiment, open_store())
     if as_json:
         print(json.dumps([asdict(line) for line in lines]))

@@ -17,6 +17,7 @@ from robustnoise.data import Split
 from robustnoise.errors import BadData
 from robustnoise.harness.collecting import collect, images_at
 from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.given import Given
 from robustnoise.harness.looking import look
 from robustnoise.harness.memory import Memory
 from robustnoise.harness.scoring import count_draws, most_frequent
@@ -79,6 +80,8 @@ class Bench:
         self.compute = compute
         self.chunk = max(1, -(-memory_images // BLOCK)) * BLOCK
         self.seeds = SeedStream(experiment.seed)
+        again = experiment.scoring_seed
+        self.scoring = self.seeds if again is None else SeedStream(again, ("score again",))
         self._classifiers: dict[str, Classifier] = {}
         self._memory = Memory()
         self._shared: dict[tuple[str, ...], object] = {}
@@ -158,13 +161,17 @@ class Bench:
         """The attack's images, projected, clipped and rounded to 8 bit inside the ball by the harness."""
         evaluation = self.experiment.dataset.evaluation
         threat = self._threat()
-        inputs = {
+        inputs: dict[str, Any] = {
             "images": evaluation.digest,
             # Cells without the word hold l2 images of the former rounding, towards the original.
             "ball": [threat.norm.value, threat.eps, *(["nearest"] if threat.norm is Norm.L2 else [])],
             "block": BLOCK,
-            **self._machine(),
         }
+        if attack.given is not None:
+            given = attack.given  # the same whatever machine looks at them
+            inputs |= {"given": given.digest(victim.name)}
+            return self._cell("craft", inputs, lambda: self._given(attack.name, given, victim.name))
+        inputs |= self._machine()
         if isinstance(attack.attack, TwoStage):
             source = self.source(attack, victim)
             inputs |= {"crafter": spec_of(attack.attack.crafter).to_json(), **self._source_inputs(attack, source)}
@@ -214,6 +221,15 @@ class Bench:
             return AttackResult(crafter.craft(model, targets.x, targets.y, threat, seeds.child(number)), 0)
 
         return self._collect(attack, block, rows=BLOCK), {"queries": queries}
+
+    def _given(self, name: str, given: Given, victim: str) -> Computed:
+        split = self.experiment.dataset.evaluation
+        meter = self.progress.start(f"take in {name}", len(split))
+
+        def block(number: int, _: Targets) -> AttackResult:
+            return given.block(victim, number)
+
+        return {"images": collect(name, split, self._threat(), block, rows=BLOCK, meter=meter)}, {"queries": 0}
 
     def _attack(self, attack: Attack, victim: Victim) -> Computed:
         budget, spec = self.experiment.budget, spec_of(attack.attack).digest()
@@ -272,6 +288,7 @@ class Bench:
             "purpose": purpose,
             "draws": draws,
             "block": BLOCK,
+            **({} if self.experiment.scoring_seed is None else {"scoring_seed": self.experiment.scoring_seed}),
             **self._machine(),
         }
 
@@ -285,7 +302,7 @@ class Bench:
             meter = self.progress.start(name, len(images) * draws * len(halves))
             counted = {
                 half: count_draws(
-                    classifier, images, evaluation.labels, draws, self.seeds.child(half, purpose),
+                    classifier, images, evaluation.labels, draws, self.scoring.child(half, purpose),
                     chunk=self.chunk, meter=meter,
                 )
                 for half in halves

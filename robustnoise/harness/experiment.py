@@ -13,6 +13,7 @@ from robustnoise.blocks import BLOCK
 from robustnoise.compose import Defense, split_stages
 from robustnoise.data import Dataset
 from robustnoise.errors import BadParameter, did_you_mean
+from robustnoise.harness.given import Given
 from robustnoise.models.targets.text import TargetText
 from robustnoise.protocols import BlackBoxAttack, Classifier, Differentiable, Model, Softened, access_of
 from robustnoise.registry import describe, spec_of
@@ -34,6 +35,7 @@ class Victim:
             of a curve.
         target: what `classifier` was made from, or is to be made from before anything runs; None where it came as an
             object.
+        submitted: who hands it in and what it was made from, JSON; None for a board's own.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Victim:
     classifier: Classifier | None = None
     clean_only: bool = False
     target: TargetText | None = None
+    submitted: Mapping[str, Any] | None = None
 
     @property
     def ready(self) -> bool:
@@ -77,15 +80,23 @@ class Victim:
             "model": None if self.model is None else spec_of(self.model).to_json(),
             "digest": digest,
             **({} if self.target is None else {"target": self.target.identity()}),
+            **({} if self.submitted is None else {"submitted": dict(self.submitted)}),
         }
 
 
 @dataclass(frozen=True)
 class Attack:
-    """A named attack."""
+    """A named attack.
+
+    Args:
+        name: unique in the experiment.
+        attack: what makes the images, or stands for them.
+        given: the images, where somebody hands them in.
+    """
 
     name: str
     attack: BlackBoxAttack
+    given: Given | None = None
 
     @property
     def scope(self) -> str:
@@ -95,6 +106,8 @@ class Attack:
         ``"shared"`` (one result serves all victims).
         """
         traits = self.attack.traits
+        if self.given is not None:
+            return self.given.scope
         if traits.control or traits.audit:
             return "control" if traits.control else "audit"
         return "per-victim" if traits.queries else "shared"
@@ -114,9 +127,10 @@ class Attack:
         return {
             "name": self.name,
             "spec": spec_of(self.attack).to_json(),
-            "text": describe(self.attack),
+            "text": describe(self.attack) if self.given is None else self.given.text,
             "scope": self.scope,
             "null": self.attack.traits.null,
+            **({} if self.given is None else {"submitted": dict(self.given.submitted)}),
         }
 
 
@@ -134,6 +148,7 @@ class Experiment:
         undefended: name of the undefended victim; None where there is none.
         draws: fresh scoring draws of a stochastic victim; a deterministic one is scored once.
         seed: of training, attacks and scoring.
+        scoring_seed: of scoring alone, for draws that no other run has made; None takes `seed`.
         threads: torch threads in a cell; part of the identity, since they decide the last bit of a sum.
         device: where networks run.
         plugin_files: one-file plugins, so that workers can load them.
@@ -154,6 +169,7 @@ class Experiment:
     threads: int = 2
     device: str = "cpu"
     plugin_files: tuple[Path, ...] = field(default=())
+    scoring_seed: int | None = None
 
     def __post_init__(self) -> None:
         check_parts(self.victims, self.attacks, self.threat, self.undefended)
@@ -197,6 +213,7 @@ class Experiment:
             "seed": self.seed,
             "threads": self.threads,
             "device": self.device,
+            **({} if self.scoring_seed is None else {"scoring_seed": self.scoring_seed}),
         }
 
 

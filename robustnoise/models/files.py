@@ -91,11 +91,14 @@ def classifier_from_bytes(content: bytes) -> TorchClassifier:
         shape, classes = (channels, height, width), int(header["num_classes"])
         with torch.device("meta"):
             module = architecture.build(shape, classes)
+        wanted = {k: v.shape for k, v in module.state_dict().items()}
+        if wanted != {k: v.shape for k, v in tensors.items()}:
+            raise BadData("its weights don't fit its architecture.")  # before memory is taken for them
         module = module.to_empty(device="cpu")
         module.load_state_dict(tensors)
     except BadData:
         raise
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise BadData(f"not a classifier of robustnoise: {error}.") from None
     if not all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point()):
         raise BadData("the weights hold NaN or infinite values.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from robustnoise.report.contrasts import ContrastView
 from robustnoise.report.curves import CurveView, midpoint_name
 from robustnoise.report.published import PublishedView
 from robustnoise.report.statistics import contrast_table, resolution_notes, variance_table, verdict_tables
+from robustnoise.report.submitted import Submitted, submitted_table
 from robustnoise.report.tables import (
     Table,
     curve_note,
@@ -67,6 +69,7 @@ def report(
     published: Sequence[PublishedView] = (),
     contrasts: Sequence[ContrastView] = (),
     variance: Sequence[VarianceView] = (),
+    submitted: Sequence[Submitted] = (),
 ) -> str:
     """The report of a board, a function of its file and rows alone.
 
@@ -80,6 +83,7 @@ def report(
         published: figures of others.
         contrasts: the declared comparisons.
         variance: of rows of several seeds, where there are any.
+        submitted: who has handed in what.
     """
     parts = [f"# {title}", "Generated from the rows by `robustnoise board report`; do not edit."]
     if about.strip():
@@ -95,11 +99,15 @@ def report(
         parts.append(_section(variance_table(variance)))
     if published:
         parts.append(_section(published_table(published)))
+    if submitted:
+        parts.append(_section(submitted_table(submitted)))
     parts += [_curve(view) for view in curves]
     defenses = {r.victim: r.defense for r in rows}
     attacks = {r.attack: r.attack_text for r in rows if r.attack}
     heading = "Defenses and attacks" if attacked else "Defenses"
-    parts.append(f"## {heading}\n\n" + "\n".join(f"- {k}: `{v}`" for k, v in (defenses | attacks).items()))
+    parts.append(
+        f"## {heading}\n\n" + "\n".join(f"- {_cell(k)}: {_code(v or '')}" for k, v in (defenses | attacks).items())
+    )
     first, *more = reading(protocol, rows, curves, contrasts, variance)
     parts += [f"## How to read this\n\n{first}", *more]
     return "\n\n".join(parts) + "\n"
@@ -166,4 +174,22 @@ def _section(table: Table) -> str:
 
 def _table(table: Table) -> str:
     rows = [table.head, ["---"] * len(table.head), *table.lines]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
+
+
+HARMLESS = {"|": "\\|", "<": "&lt;", "`": "\\`", "](": "]\\("}
+"""Names and cards are somebody else's: no cell ends early, opens a tag, or becomes a link or a picture."""
+
+
+def _cell(text: str) -> str:
+    text = text.replace("\\", "\\\\")
+    for what, harmless in HARMLESS.items():
+        text = text.replace(what, harmless)
+    return text
+
+
+def _code(text: str) -> str:
+    """A span of code, with as many ticks around it as none of its own can end."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    ticks, space = "`" * (longest + 1), " " if longest else ""
+    return f"{ticks}{space}{text}{space}{ticks}"

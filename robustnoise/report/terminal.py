@@ -12,6 +12,7 @@ from robustnoise.report.contrasts import ContrastView
 from robustnoise.report.curves import CurveView
 from robustnoise.report.published import PublishedView
 from robustnoise.report.statistics import contrast_table, resolution_notes, variance_table, verdict_tables
+from robustnoise.report.submitted import Submitted, submitted_table
 from robustnoise.report.tables import (
     Table,
     curve_note,
@@ -40,8 +41,9 @@ def print_board(
     published: Sequence[PublishedView] = (),
     contrasts: Sequence[ContrastView] = (),
     variance: Sequence[VarianceView] = (),
+    submitted: Sequence[Submitted] = (),
 ) -> None:
-    """The summary by victim, declared contrasts, the rows by scope, verdicts, variance, published figures, curves."""
+    """Worst cases by victim, contrasts, rows by scope, verdicts, variance, published figures, submissions, curves."""
     headline = f"{title}: per cent, 95 % intervals"
     if summary:
         console.print(_table(summary_table(summary)._replace(heading=headline)))
@@ -57,6 +59,8 @@ def print_board(
         console.print(_table(variance_table(variance)))
     if published:
         console.print(_table(published_table(published)))
+    if submitted:
+        console.print(_table(submitted_table(submitted)))
     for view in curves:
         if view.lines:
             console.print(_table(curve_table(view)))

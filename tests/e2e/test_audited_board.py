@@ -191,11 +191,12 @@ def test_the_command_prints_a_verdict_and_exits_with_0() -> None:
 
 
 def test_a_blocking_flag_exits_with_1_and_json_says_why() -> None:
-    victim = "plain-training(epochs=15) | gaussian-input-noise(sigma=0.2)"
-    arguments = ["audit", victim, "--baseline", "fast-training(eps=0.2, epochs=15)", *OPTIONS, "--json"]
+    victim = "plain-training(epochs=15, batch_size=50) | gaussian-input-noise(sigma=0.3)"
+    baseline = "pgd-training(eps=0.2, epochs=15, batch_size=50, inner=pgd(steps=2, relative_step=0.7))"
+    arguments = ["audit", victim, "--baseline", baseline, *OPTIONS, "--images", "192", "--json"]
     done = CliRunner().invoke(app, arguments)
     found = json.loads(done.stdout)
-    assert done.exit_code == int(found["blocked"])
+    assert (done.exit_code, found["blocked"]) == (1, True)
     record = AuditRecord.from_json(found["record"])
     assert record.baseline is not None
     assert [c["flag"] for c in found["checks"] if c["state"] == "raised" and c["blocks"]] == [

@@ -20,6 +20,7 @@ from robustnoise.report.page.png import change, data_uri
 from robustnoise.report.published import PublishedView
 from robustnoise.report.ranking import Rank
 from robustnoise.report.statistics import variance_table
+from robustnoise.report.submitted import Submitted, submitted_table
 from robustnoise.report.tables import curve_note, mean_passes, midpoint_table, number, published_table
 from robustnoise.report.text import sentences
 from robustnoise.report.variance import VarianceView
@@ -61,7 +62,7 @@ DIGITS = 7
 """Of shares in the page: finer than any interval."""
 
 
-def page_data(
+def page_data(  # noqa: PLR0913 - one for each part of a board's contents
     *,
     name: str,
     title: str,
@@ -73,6 +74,7 @@ def page_data(
     published: Sequence[PublishedView] = (),
     contrasts: Sequence[ContrastView] = (),
     variance: Sequence[VarianceView] = (),
+    submitted: Sequence[Submitted] = (),
     records: Sequence[EvaluationRecord] = (),
     examples: Mapping[str, Examples] | None = None,
 ) -> dict[str, Any]:
@@ -89,6 +91,7 @@ def page_data(
         published: figures of others.
         contrasts: the declared comparisons.
         variance: of rows of several seeds.
+        submitted: who has handed in what.
         records: those of `rows`, found by digest: counts to compare with, specs and provenance.
         examples: images that attacks won, by the digest of their row.
     """
@@ -96,6 +99,7 @@ def page_data(
     names = columns(lines)
     tables = [published_table(published)] if published else []
     tables += [variance_table(variance)] if variance else []
+    tables += [submitted_table(submitted)] if submitted else []
     told = reading(protocol, rows, curves, contrasts, variance)
     parts = _Parts({r.digest: r for r in records}, examples or {})
     return {
