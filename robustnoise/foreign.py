@@ -33,6 +33,23 @@ def import_quietly(module: str) -> ModuleType:
             os.environ[GIT_SETTING] = before
 
 
+@contextmanager
+def kept_globals() -> Iterator[None]:
+    """Put the global generators of torch, numpy and Python back after code that may draw from or seed them."""
+    import numpy as np
+    import torch
+
+    # No call here starts CUDA for those who don't use it.
+    devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(python_state)
+
+
 class _Real(type):
     """What passes for a `RandomState` is an instance of numpy's own."""
 
@@ -63,8 +80,9 @@ def seeded_globals(seed: int) -> Iterator[None]:
         def __init__(self, seed: Any = None) -> None:
             super().__init__(next(bare) % 2**32 if seed is None else seed)
 
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    if torch.cuda.is_available():
+        torch.cuda.init()  # a seed for a device that isn't started would be kept for later, and leak
+    with kept_globals():
         try:
             torch.manual_seed(torch_seed)
             np.random.seed(numpy_seed)  # noqa: NPY002
@@ -73,5 +91,3 @@ def seeded_globals(seed: int) -> Iterator[None]:
             yield
         finally:
             np.random.RandomState = outer  # type: ignore[misc]
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            random.setstate(python_state)

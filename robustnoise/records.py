@@ -42,7 +42,8 @@ class Arm:
         clean: on the images as they are.
         adversarial: on the attack's images; None without an attack.
         queries: rows that this victim's oracle answered for the attack.
-        agreement: share of validation images on which victim and substitute agree; None without a substitute.
+        agreement: share of validation images on which victim and substitute agree, of random ones their most frequent
+            answers in the scoring's number of draws; None without a substitute.
         claimed: (n,) whether the attack takes an image for misclassified; None where it claims nothing.
         curve: on the attack's images after so many queries for each image, by queries.
     """

@@ -166,7 +166,6 @@ def _global_randomness(text: str) -> list[str]:
 RESTORED = {
     "robustnoise.foreign": {"random", "random.seed", "np.random.seed", "np.random.set_state",
                             "torch.manual_seed"},  # runs libraries that draw from nothing else, and puts all back
-    "robustnoise.harness.isolation": {"np.random.set_state"},  # puts back what a third party's attack has moved
     "robustnoise.testing.common": {"random", "random.seed", "np.random.seed", "np.random.set_state",
                                       "torch.set_rng_state"},  # moves the state to see whether a plugin reads it
 }  # fmt: skip

@@ -20,7 +20,7 @@ from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.given import Given
 from robustnoise.harness.looking import look
 from robustnoise.harness.memory import Memory
-from robustnoise.harness.scoring import count_draws, label_images
+from robustnoise.harness.scoring import count_draws, most_frequent
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.models.files import classifier_bytes, classifier_from_bytes
 from robustnoise.models.fresh import create
@@ -325,14 +325,19 @@ class Bench:
         return Tally(arrays["right"], arrays["abstained"], select, draws, passes)
 
     def agreement(self, attack: Attack, victim: Victim) -> Cell:
-        """Share of validation images to which substitute and victim give the same label; the attacker isn't charged."""
+        """Share of validation images on which substitute and victim agree; the attacker isn't charged.
+
+        Of a random one its most frequent answer is taken: single draws of a perfect copy would differ as well.
+        """
         source, classifier = self.source(attack, victim), self.classifier(victim)
+        draws = self.experiment.draws
         validation = self.experiment.dataset.validation
         images = validation.take(min(AGREEMENT_IMAGES, len(validation)))
         inputs = {
             **self._source_inputs(attack, source),
             "victim": classifier.digest,
             "images": images.digest,
+            "draws": draws,
             "block": BLOCK,
             **self._machine(),
         }
@@ -343,8 +348,8 @@ class Bench:
             noise = self.seeds.child("agreement")
             # Draws of its own: a substitute with the victim's noise layers would otherwise share the victim's.
             own = noise.child("substitute")
-            theirs = label_images(self._source(attack, source), images.images, own).labels
-            ours = label_images(classifier, images.images, noise).labels
+            theirs = most_frequent(self._source(attack, source), images.images, draws, own)
+            ours = most_frequent(classifier, images.images, draws, noise)
             return {}, {"agreement": float((theirs == ours).mean())}
 
         return self._cell("agreement", inputs, run)

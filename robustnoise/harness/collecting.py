@@ -12,7 +12,7 @@ from torch import Tensor
 from robustnoise.blocks import BLOCK, pad, to_tensor
 from robustnoise.data import Split
 from robustnoise.errors import BadData
-from robustnoise.harness.isolation import isolated_global_rng
+from robustnoise.foreign import kept_globals
 from robustnoise.protocols import AttackResult, Meter, Targets
 from robustnoise.store import pack_arrays
 from robustnoise.threat import ThreatModel
@@ -64,7 +64,7 @@ def collect(
         )
         if rows == BLOCK:
             targets = Targets(*(pad(part) for part in targets))
-        with isolated_global_rng():
+        with kept_globals():
             result = run(number, targets)
         if missing := [at for at in stops if at not in result.trace]:
             raise BadData(

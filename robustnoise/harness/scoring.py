@@ -47,6 +47,24 @@ def label_images(classifier: Classifier, images: Array, noise: SeedStream, first
     return Labelled(np.concatenate(found), passes if counted else None)
 
 
+def most_frequent(classifier: Classifier, images: Array, draws: int, noise: SeedStream) -> npt.NDArray[np.int64]:
+    """(n,) each image's most frequent answer in `draws` draws, of equals the smallest label; one draw without noise.
+
+    Args:
+        classifier: what is asked.
+        images: uint8 (n, C, H, W).
+        draws: how often every image is asked where answers are random.
+        noise: draw r draws from ``noise.child(r)``.
+    """
+    rows, abstained = np.arange(len(images)), classifier.num_classes
+    counts = np.zeros((len(images), classifier.num_classes + 1), np.uint16)
+    for repeat in range(draws if classifier.stochastic else 1):
+        said = label_images(classifier, images, noise.child(repeat)).labels
+        counts[rows, np.where(said < 0, abstained, said)] += 1
+    best = counts.argmax(1)
+    return np.where(best == abstained, -1, best)
+
+
 def count_draws(
     classifier: Classifier, images: Array, labels: Array, draws: int, noise: SeedStream, *, chunk: int, meter: Meter
 ) -> Counted:

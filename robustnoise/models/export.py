@@ -21,8 +21,9 @@ def to_art(classifier: Classifier, seed: int | SeedStream = 0) -> Any:
     """`classifier` as an ART classifier with ``clip_values = (0, 1)``.
 
     Every call draws fresh noise from a named stream. ART takes one draw for the truth: what it reports of a noisy stack
-    is the luck of that draw, good for comparison only. An abstention becomes a tie of all classes. Gradients of a vote
-    are those of its differentiable stand-in.
+    is the luck of that draw, good for comparison only. An abstention becomes a tie of all classes; else the largest
+    entry is the stack's label, which is lifted by a hair where it isn't. Gradients of a vote are those of its
+    differentiable stand-in.
 
     Args:
         classifier: any; its answers are what `predict` gives.
@@ -73,12 +74,15 @@ class _Asked(nn.Module):
             return model.logits(x.float(), noise=self._fresh()).to(x.device)
         answer = self._answer(x)
         if answer.logits is None:
-            return self._spread(answer).clamp_min(TINY).log().to(x.device)
-        return answer.logits.masked_fill((answer.labels < 0)[:, None], 0).to(x.device)
+            shown = self._spread(answer).clamp_min(TINY).log()
+        else:
+            shown = answer.logits.masked_fill((answer.labels < 0)[:, None], 0)
+        return _led(shown, answer.labels).to(x.device)
 
     def probabilities(self, x: Tensor) -> Tensor:
         """(n, num_classes) float32 on the CPU."""
-        return self._spread(self._answer(x)).cpu()
+        answer = self._answer(x)
+        return _led(self._spread(answer), answer.labels)
 
     def _answer(self, x: Tensor) -> Answer:
         return predict_blocks(self.classifier, x.detach().float().clamp(0, 1), self._fresh())
@@ -94,6 +98,15 @@ class _Asked(nn.Module):
     def _fresh(self) -> SeedStream:
         self.calls += 1
         return self.seeds.child("call", self.calls)
+
+
+def _led(shown: Tensor, labels: Tensor) -> Tensor:
+    """`shown` (n, num_classes) with the answer's label a hair above the rest where it isn't: both libraries read the
+    first of the largest, while a vote's tie goes to another and an estimator's label needn't be the most probable."""
+    said = labels.clamp_min(0)[:, None]
+    own, others = shown.gather(1, said), shown.scatter(1, said, -torch.inf).amax(1, keepdim=True)
+    above = torch.nextafter(others, torch.full_like(others, torch.inf))
+    return shown.scatter(1, said, torch.where((own > others) | (labels < 0)[:, None], own, above))
 
 
 def _has_gradients(classifier: Classifier) -> bool:

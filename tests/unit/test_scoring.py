@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustnoise.errors import RowError
-from robustnoise.harness.scoring import count_draws
+from robustnoise.harness.scoring import count_draws, most_frequent
 from robustnoise.protocols import Answer, Silent
 from robustnoise.records import Arm, EvaluationRecord
 from robustnoise.seeds import SeedStream
@@ -44,6 +44,26 @@ def test_passes_are_summed_over_images_and_draws_without_padding(chunk: int) -> 
     assert found.right.tolist() == [2] * 140 + [0] * 60
     assert found.abstained.sum() == 2 * 20
     assert Tally(found.right, found.abstained, None, 2, found.passes).mean_passes(3) == 1.5
+
+
+class Turns:
+    """Answers by the draw: a pixel chooses a row of answers, a stream one of its places."""
+
+    num_classes, input_shape, stochastic, passes, digest = 3, (1, 1, 1), True, 1, "turns"
+    said = torch.tensor([[2, 2, 1, 2], [1, 0, 0, 1], [-1, -1, 2, -1], [-1, 1, -1, 1]])
+
+    def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
+        rows = (x.flatten(1)[:, 0] * 255).round().long()
+        return Answer(self.said[rows, int(noise.path[0])])
+
+
+def test_the_most_frequent_answer_of_ties_the_smallest_and_abstentions_are_answers() -> None:
+    images = np.array([0, 1, 2, 3] * 40, np.uint8).reshape(160, 1, 1, 1)
+    noise, victim = SeedStream(3), Turns()
+    assert most_frequent(victim, images, 4, noise).tolist() == [2, 0, -1, 1] * 40
+    assert most_frequent(victim, images, 1, noise).tolist() == [2, 1, -1, -1] * 40
+    victim.stochastic = False  # asked once, whatever the draws
+    assert most_frequent(victim, images, 4, noise).tolist() == [2, 1, -1, -1] * 40
 
 
 def test_a_victim_that_counts_nothing_costs_the_same_each_time() -> None:

@@ -93,6 +93,35 @@ def test_an_abstention_is_a_tie_of_all_classes(shown: str) -> None:
     assert torch.equal(tied, tied[:1, :1].expand(6, 4))
 
 
+class Said:
+    """Answers what it is told, whatever it is asked."""
+
+    num_classes, input_shape, stochastic, passes, digest = 3, SHAPE, False, 1, "said"
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+    def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
+        # Blocks are padded.
+        filled = (None if p is None else torch.cat([p, p.new_zeros(len(x) - 6, *p.shape[1:])]) for p in self.answer)
+        return Answer(*filled)
+
+
+LABELS = torch.tensor([0, 1, 2, 2, 1, 0])
+SCORES = [[0.4, 0.4, 0.2], [0.4, 0.4, 0.2], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.2, 0.3], [0.2, 0.5, 0.3], [0.0, 0.5, 0.5]]
+
+
+@pytest.mark.parametrize("shown", ["scores", "logits"])
+def test_both_read_the_label_that_the_stack_gives(shown: str) -> None:
+    """A vote gives a tie to the class answered first, an estimator needn't give the most probable class."""
+    scores = torch.tensor(SCORES)
+    answer = Answer(LABELS, scores, scores.clamp_min(1e-9).log() if shown == "logits" else None)
+    probabilities, logits = rn.to_art(Said(answer)).predict(X), rn.to_foolbox(Said(answer))(torch.from_numpy(X))
+    assert probabilities.argmax(1).tolist() == logits.argmax(1).tolist() == LABELS.tolist()
+    np.testing.assert_allclose(np.delete(probabilities, [3, 5], 0), scores[[0, 1, 2, 4]], atol=1e-6)
+    assert np.array_equal(probabilities[4], scores[4])  # as it is, where nothing is to be lifted
+
+
 @pytest.mark.parametrize("stack", ["gaussian-input-noise(sigma=0.1) | vote(5)", "layer-noise(snr_db=10)"])
 def test_a_defended_stack_can_be_taken_to_both(stack: str) -> None:
     victim = build(stack, "defense").apply(toy_model(), Context(train=toy_split(64)))

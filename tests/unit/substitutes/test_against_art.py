@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robustnoise.api import Access, Context, Linf, SeedStream, TorchClassifier, build, create_model, predict_blocks
 from robustnoise.data import SplitSizes, load_dataset
-from robustnoise.harness.isolation import isolated_global_rng
+from robustnoise.foreign import kept_globals
 from robustnoise.oracle import CountingOracle
 
 QUERIES, EPOCHS, BATCH, RATE = 300, 20, 32, 0.003
@@ -64,7 +64,7 @@ def _stolen(answers: str, victim: TorchClassifier, fresh: TorchClassifier, seed:
         return PyTorchClassifier(module, loss, shape, fresh.num_classes, optimizer, clip_values=(0, 1))
 
     attack, scores = (KnockoffNets, True) if answers == "scores" else (CopycatCNN, False)
-    with isolated_global_rng():
+    with kept_globals():
         np.random.seed(0)  # noqa: NPY002 - the generator that ART draws from
         torch.manual_seed(0)
         stolen = attack(
