@@ -57,7 +57,7 @@ class Walk(BlackBoxAttack):
         self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
     ) -> AttackResult:
         assert oracle is not None
-        asker, step = Asker(oracle, targets, queries=100), _away(targets)
+        asker, step = Asker(oracle, targets, threat, queries=100), _away(targets)
         claimed = torch.zeros(len(targets.ids), dtype=torch.bool)
         with asker.until_spent():
             for number in range(1, 21):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 PLUGINS = {"median-filter": "my_defense.median:MedianFilter"}
 RECIPES = "recipes.toml"
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     from robustnoise.api import lazy_attribute
 
     return lazy_attribute(__name__, PLUGINS, name)
