@@ -58,7 +58,7 @@ class Board:
         if attacked is None:
             attacked = self.attacked
         return {
-            "data": {"name": self.file.data.name, "sizes": self.file.data.model_dump(exclude={"name"})},
+            "data": {"name": self.file.data.name, "sizes": self.file.data.identity()},
             "threat": self.threat.to_json() if self.threat is not None and attacked else None,
             "budget": self.budget.to_json() if attacked else None,
             "draws": self.file.run.draws,
@@ -224,7 +224,7 @@ class Board:
         try:
             return Experiment(
                 dataset=dataset,
-                sizes=self.file.data.model_dump(exclude={"name"}),
+                sizes=self.file.data.identity(),
                 threat=self.threat,
                 budget=self.budget,
                 victims=tuple(self._opened(v, dataset, trust_code, journals) for v in self.victims),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, model_validator
 
@@ -47,6 +47,12 @@ class DataPart(Part):
     validation: Size | None = None
     evaluation: Annotated[int, Field(ge=1)] | None = None
     overlap: Literal["none", "same"] | float = "none"
+    evaluate_on: Literal["test", "validation"] = "test"
+
+    def identity(self) -> dict[str, Any]:
+        """What a row says of the split."""
+        # Rows from before the key don't have it.
+        return self.model_dump(exclude={"name"} if self.evaluate_on != "test" else {"name", "evaluate_on"})
 
     def sizes(self) -> SplitSizes:
         """For `load_dataset`."""
@@ -56,6 +62,7 @@ class DataPart(Part):
             validation=self.validation,
             evaluation=self.evaluation,
             overlap=self.overlap,
+            evaluate_on=self.evaluate_on,
         )
 
 

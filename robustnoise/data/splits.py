@@ -17,7 +17,7 @@ exception is a test part used whole, which keeps the order of its source. There,
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from robustnoise.errors import BadData
 from robustnoise.seeds import SeedStream
 
 Positions = npt.NDArray[np.int64]
+EvaluateOn = Literal["test", "validation"]
 
 
 class Counts(NamedTuple):
@@ -53,9 +54,11 @@ class SplitSizes:
         evaluation: at least 1.
         overlap: ``"none"`` keeps the attacker's ids out of train, ``"same"`` makes them exactly the training ids,
             a share s in (0, 1) samples ``round(s * attacker)`` of them from train and the others from what is left.
+        evaluate_on: ``"validation"`` takes the evaluation images from the validation split, its first `evaluation`
+            ones, and leaves it the rest: for choosing among defenses without a look at the images that judge them.
 
     Raises:
-        BadData: a size or the overlap is outside its range.
+        BadData: a size or the overlap is outside its range, or `evaluate_on` is something else.
     """
 
     train: int | None = None
@@ -64,6 +67,7 @@ class SplitSizes:
     validation: int | None = None
     evaluation: int | None = None
     overlap: Overlap = "none"
+    evaluate_on: EvaluateOn = "test"
 
     def __post_init__(self) -> None:
         for name, least in (("train", 1), ("attacker", 0), ("validation", 0), ("evaluation", 1)):
@@ -73,6 +77,10 @@ class SplitSizes:
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise BadData(f"split size {name} is {value!r}; expected an integer of at least {least}, or None")
         check_overlap(self.overlap)
+        if self.evaluate_on not in ("test", "validation"):
+            raise BadData(f"evaluate_on is {self.evaluate_on!r}; expected 'test' or 'validation'")
+        if self.evaluate_on == "validation" and self.evaluation is None:
+            raise BadData("evaluate_on='validation' without a number of images; give evaluation")
         if self.overlap == "same" and None not in (self.train, self.attacker) and self.train != self.attacker:
             raise BadData(
                 f"overlap='same' with train={self.train} and attacker={self.attacker}; expected equal sizes. "
@@ -88,7 +96,8 @@ class SplitSizes:
         total = len(pool)
         test = 0 if pool.evaluation_ids is None else len(np.unique(pool.evaluation_ids))
         rest = total - test
-        evaluation = self.evaluation or test or max(1, total // 5)
+        judged = None if self.evaluate_on == "validation" else self.evaluation
+        evaluation = judged or test or max(1, total // 5)
         validation = rest // 10 if self.validation is None else self.validation
         attacker = (rest // 10 if test else rest // 5) if self.attacker is None else self.attacker
         default_train = rest - rest // 10 - (rest // 10 if test else rest // 5 + max(1, total // 5))
@@ -96,6 +105,11 @@ class SplitSizes:
             train = attacker = self.train or self.attacker or default_train
         else:
             train = self.train or default_train
+        if self.evaluate_on == "validation" and (self.evaluation or 0) > validation:
+            raise BadData(
+                f"{pool.name}: evaluate_on='validation' with evaluation={self.evaluation}, and validation has "
+                f"{validation} images. Ask for fewer, or for more validation images"
+            )
         counts = Counts(train, attacker, validation, evaluation)
         self._check_fits(pool.name, counts, rest, test)
         return counts
@@ -193,6 +207,9 @@ def split_pool(pool: Pool, *, sizes: SplitSizes = DEFAULT_SIZES, seed: int = 0) 
             name=name,
         )
 
+    if sizes.evaluate_on == "validation":
+        chosen = sizes.evaluation or 0
+        evaluation, validation = validation[:chosen], validation[chosen:]
     evaluation_split = part("evaluation", evaluation)
     return Dataset(
         pool.name,

@@ -142,11 +142,14 @@ def reading(
 def _protocol_line(protocol: Mapping[str, Any]) -> str:
     threat, data = protocol["threat"], protocol["data"]
     draws = f"{protocol['draws']} scoring draws for a stochastic victim."
+    name = data["name"]
+    if data["sizes"].get("evaluate_on") == "validation":
+        name += ", validation images"
     if threat is None:
-        return f"Protocol: {data['name']}, clean images, no attack, {draws}"
+        return f"Protocol: {name}, clean images, no attack, {draws}"
     budget = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in protocol["budget"].items() if v is not None)
     return (
-        f"Protocol: {data['name']}, {threat['norm']} eps {threat['eps']:.6g}, access to {threat['access']}, budget: "
+        f"Protocol: {name}, {threat['norm']} eps {threat['eps']:.6g}, access to {threat['access']}, budget: "
         f"{budget or 'none'}, attacker's overlap with the training data: {data['sizes']['overlap']}, {draws}"
     )
 

@@ -219,3 +219,21 @@ def test_too_large_sizes_say_what_is_available(test: int, sizes: SplitSizes, mes
 def test_one_image_cant_be_split() -> None:
     with pytest.raises(BadData, match="toy has 1 images to split; expected at least 2"):
         split_pool(make_pool(1))
+
+
+@pytest.mark.parametrize("test", [0, 100])
+def test_choosing_sees_validation_images_alone_and_the_same_training_images(test: int) -> None:
+    pool = make_pool(700, test)
+    judging = split_pool(pool, sizes=SplitSizes(300, validation=60))
+    choosing = split_pool(pool, sizes=SplitSizes(300, validation=60, evaluation=40, evaluate_on="validation"))
+    assert choosing.evaluation.digest == judging.validation.take(40).digest
+    assert list(choosing.validation.ids) == list(judging.validation.ids[40:])
+    assert choosing.train.digest == judging.train.digest
+    assert not set(choosing.evaluation.ids) & set(judging.evaluation.ids)
+
+
+def test_choosing_needs_enough_validation_images() -> None:
+    with pytest.raises(BadData, match="validation has 60 images"):
+        split_pool(make_pool(700), sizes=SplitSizes(300, validation=60, evaluation=61, evaluate_on="validation"))
+    with pytest.raises(BadData, match="give evaluation"):
+        SplitSizes(300, validation=60, evaluate_on="validation")
