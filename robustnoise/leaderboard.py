@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from robustnoise import examples as example_files
 from robustnoise.audits import AuditRecord
@@ -13,28 +12,27 @@ from robustnoise.board import Board, find_board, load_board
 from robustnoise.errors import RowError
 from robustnoise.examples import Examples
 from robustnoise.flags import Raised, blocks, raised, raised_by
-from robustnoise.records import EvaluationRecord, check_written, row_bytes
+from robustnoise.records import EvaluationRecord
 from robustnoise.report import views
 from robustnoise.report.contrasts import ContrastView, contrast_views
 from robustnoise.report.curves import CurveView, curve_view, flat_points
 from robustnoise.report.flat import columns, flat_rows, plain
 from robustnoise.report.markdown import report
 from robustnoise.report.page import page_data
-from robustnoise.report.plots import picture_names, pictures, shows
+from robustnoise.report.plots import pictures
 from robustnoise.report.published import PublishedView, published_views
 from robustnoise.report.queries import query_views
 from robustnoise.report.radii import radii_views
 from robustnoise.report.submitted import Submitted, submitted
 from robustnoise.report.variance import VarianceView, variance_views
 from robustnoise.report.views import RowView
+from robustnoise.rowfiles import read_audit, read_row, write_record
 from robustnoise.spec import digest_of
 from robustnoise.store import atomic_write
+from robustnoise.verification import problems_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-Record = TypeVar("Record")
 
 
 class Contents(NamedTuple):
@@ -109,7 +107,7 @@ class Leaderboard:
             RowError: a row of the same identity has another outcome.
         """
         path = self.rows_folder / f"{record.digest}.json"
-        _write(path, record.to_json(), read_row(path).outcome if path.exists() else None)
+        write_record(path, record.to_json(), read_row(path).outcome if path.exists() else None)
         return path
 
     def add_audit(self, audit: AuditRecord) -> Path:
@@ -119,7 +117,7 @@ class Leaderboard:
             RowError: an audit of the same identity has another outcome.
         """
         path = self.audits_folder / f"{audit.digest}.json"
-        _write(path, audit.to_json(), read_audit(path).outcome if path.exists() else None)
+        write_record(path, audit.to_json(), read_audit(path).outcome if path.exists() else None)
         return path
 
     def add_examples(self, found: Iterable[Examples]) -> None:
@@ -251,11 +249,9 @@ class Leaderboard:
         """Orders the rows of one victim and seed: the first, with the board's threads and on the CPU, is shown."""
         return record.setting.get("threads") != self.board.file.run.threads, record.setting.get("device") != "cpu"
 
-    def report(self) -> str:
+    def report(self, contents: Contents | None = None) -> str:
         """REPORT.md, a function of board and rows."""
-        return self._report(self.contents())
-
-    def _report(self, contents: Contents) -> str:
+        contents = self.contents() if contents is None else contents
         return report(
             title=self.board.file.title or self.board.name,
             about=self.board.file.about,
@@ -275,9 +271,9 @@ class Leaderboard:
         contents = self.contents() if contents is None else contents
         for view in contents.curves:
             for name, content in pictures(view).items():
-                atomic_write(self._picture(name), content)
+                atomic_write(self.picture(name), content)
         path = self.path / "REPORT.md"
-        atomic_write(path, self._report(contents).encode())
+        atomic_write(path, self.report(contents).encode())
         return path
 
     def page_data(self) -> dict[str, Any]:
@@ -300,105 +296,13 @@ class Leaderboard:
             **contents._asdict(),
         )
 
-    def _picture(self, name: str) -> Path:
+    def picture(self, name: str) -> Path:
+        """Where the picture of a curve lies."""
         return self.path / "plots" / f"{name}.svg"
 
     def verify(self) -> list[str]:
-        """Check every row file, the report and its pictures; each problem as a line, none if all is well.
-
-        A picture must show the present numbers. Its bytes may be those of another matplotlib.
-        """
-        problems, found = [], []
-        for path in sorted(self.rows_folder.glob("*")):
-            if path.suffix != ".json":
-                problems.append(f"{path}: not a row file.")
-                continue
-            try:
-                record = read_row(path)
-            except RowError as error:
-                problems.append(str(error))
-                continue
-            try:
-                check_written(path.read_bytes())
-            except RowError as error:
-                problems.append(f"{path}: {error}")
-            if record.digest != path.stem:
-                problems.append(f"{path}: the file's name is not the row's digest {record.digest}.")
-            found.append(record)
-        problems += self._verify_audits()
-        if not problems and self.rows_folder.exists():
-            contents = self.contents()
-            problems += self._verify_pictures(contents.curves)
-            written = self.path / "REPORT.md"
-            if not written.exists():
-                problems.append(f"{written}: absent; 'robustnoise board report {self.path}' writes it.")
-            elif written.read_bytes() != self._report(contents).encode():
-                problems.append(
-                    f"{written}: doesn't follow from the rows; 'robustnoise board report {self.path}' rewrites it."
-                )
-        problems += self._verify_examples(found)
-        problems += self._strays(found)
-        if not any(self.rows_folder.glob("*.json")):
-            problems.append(f"{self.path}: the board has no rows yet. 'robustnoise run {self.path}' makes them.")
-        return problems
-
-    def _verify_examples(self, records: Sequence[EvaluationRecord]) -> Iterator[str]:
-        known = {example_files.path_of(self.path, record): record for record in records}
-        for path in sorted((self.path / "examples").glob("*")):
-            if path not in known:
-                yield f"{path}: belongs to no row of the board; remove it."
-                continue
-            try:
-                example_files.of(path, known[path])
-            except RowError as error:
-                yield str(error)
-
-    def _verify_audits(self) -> Iterator[str]:
-        for path in sorted(self.audits_folder.glob("*")):
-            if path.suffix != ".json":
-                yield f"{path}: not an audit."
-                continue
-            try:
-                audit = read_audit(path)
-            except RowError as error:
-                yield str(error)
-                continue
-            if audit.digest != path.stem:
-                yield f"{path}: the file's name is not the audit's digest {audit.digest}."
-            elif not self.board.audits(audit.setting, audit.victim):
-                yield f"{path}: audits no victim of the board on its data in its ball; remove it."
-
-    def _strays(self, records: Sequence[EvaluationRecord]) -> Iterator[str]:
-        """Rows that nothing on the board shows, and rows of which a curve could show one alone."""
-        names = {v.name for v in self.board.victims}
-        first: dict[str, EvaluationRecord] = {}
-        for record in records:
-            path, name = self.rows_folder / f"{record.digest}.json", record.victim.victim["name"]
-            if record.attack is None and name not in names and "submitted" not in record.victim.victim:
-                yield (
-                    f"{path}: {name!r} is no victim and no point of the board. Remove the row, or give the victim, the "
-                    "curve or the line its old name in board.toml."
-                )
-            if not self.ranked(record):
-                continue
-            other = first.setdefault(_same_measurement(record), record)
-            if other is not record:
-                yield (
-                    f"{path}: same victim, attack and seed as {other.digest}.json, with other "
-                    f"{_what_differs(record, other)}. Remove one of the two."
-                )
-
-    def _verify_pictures(self, curves: Sequence[CurveView]) -> Iterator[str]:
-        wanted = {self._picture(name): view for view in curves for name in picture_names(view)}
-        advice = f"'robustnoise board report {self.path}' draws it."
-        for path, view in wanted.items():
-            if not path.exists():
-                yield f"{path}: absent; {advice}"
-            elif not shows(path.read_bytes(), view):
-                yield f"{path}: doesn't show the numbers of the rows; {advice}"
-        for path in sorted((self.path / "plots").glob("*")):
-            if path not in wanted:
-                yield f"{path}: belongs to no curve of the board; remove it."
+        """What is wrong with the board's files; none if they follow from each other (`robustnoise.verification`)."""
+        return problems_of(self)
 
 
 def _blocked(flags: Mapping[str, Sequence[Raised]]) -> set[str]:
@@ -406,61 +310,6 @@ def _blocked(flags: Mapping[str, Sequence[Raised]]) -> set[str]:
     return {digest for digest, found in flags.items() if blocks(found)}
 
 
-def _same_measurement(record: EvaluationRecord) -> str:
-    """What a row measures, whatever it was measured with: names, stack, architecture, attack and seed."""
-    victim = {k: v for k, v in record.victim.victim.items() if k != "digest"}
-    return digest_of([victim, record.attack, record.setting["seed"]])
-
-
-def _what_differs(record: EvaluationRecord, other: EvaluationRecord) -> str:
-    """In two rows of the same measurement."""
-    keys = [k for k, v in record.setting.items() if v != other.setting.get(k)]
-    if record.victim.victim != other.victim.victim:
-        keys.append("weights")
-    return ", ".join(keys) or "nets to compare with"
-
-
 def _audited(victim: Mapping[str, Any], threat: Mapping[str, Any]) -> str:
     """What an audit and the rows that it speaks of share: the victim as it answers, and the ball."""
     return digest_of([victim["digest"], threat["norm"], threat["eps"]])
-
-
-def _write(path: Path, content: Mapping[str, Any], known: Mapping[str, Any] | None) -> None:
-    """Write a row or an audit, unless there is one of the same outcome already; `known` is the outcome there."""
-    if known is not None:
-        if known != content["outcome"]:
-            raise RowError(
-                f"{path}: holds another outcome for the same victim, attack, data and seed. Results must repeat on "
-                "one machine; remove the old file if it comes from another machine or version."
-            )
-        return
-    atomic_write(path, row_bytes(content))
-
-
-def read_row(path: Path) -> EvaluationRecord:
-    """The row in `path`.
-
-    Raises:
-        RowError: it is damaged, edited or of a newer schema; the message names the file.
-    """
-    return _read(path, EvaluationRecord.from_json)
-
-
-def read_audit(path: Path) -> AuditRecord:
-    """The audit in `path`.
-
-    Raises:
-        RowError: as `read_row`.
-    """
-    return _read(path, AuditRecord.from_json)
-
-
-def _read(path: Path, load: Callable[[Mapping[str, Any]], Record]) -> Record:
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RowError(f"{path}: can't be read as JSON: {error}.") from None
-    try:
-        return load(plain)
-    except RowError as error:
-        raise RowError(f"{path}: {error}") from None

@@ -24,12 +24,13 @@ from robustnoise.cli.running import (
 )
 from robustnoise.data import load_dataset
 from robustnoise.errors import BadParameter
-from robustnoise.leaderboard import Leaderboard, read_row
+from robustnoise.leaderboard import Leaderboard
 from robustnoise.records import EvaluationRecord
 from robustnoise.report.plots import require_matplotlib
 from robustnoise.report.terminal import print_board, stdout
 from robustnoise.report.text import delta
 from robustnoise.report.views import Figure
+from robustnoise.rowfiles import read_row
 from robustnoise.store import atomic_write, pack_arrays
 from robustnoise.submission.folder import check_name
 from robustnoise.submission.rescoring import ALPHA, Opening, Rescored, absent, compare

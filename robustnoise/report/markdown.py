@@ -143,7 +143,7 @@ def _protocol_line(protocol: Mapping[str, Any]) -> str:
     threat, data = protocol["threat"], protocol["data"]
     draws = f"{protocol['draws']} scoring draws for a stochastic victim."
     name = data["name"]
-    if data["sizes"].get("evaluate_on") == "validation":
+    if data.get("sizes", {}).get("evaluate_on") == "validation":
         name += ", validation images"
     if threat is None:
         return f"Protocol: {name}, clean images, no attack, {draws}"

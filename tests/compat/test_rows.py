@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from robustnoise.leaderboard import read_row
 from robustnoise.records import SCHEMA, EvaluationRecord
+from robustnoise.rowfiles import read_row
 
 HERE = Path(__file__).parent
 ROWS = sorted(HERE.glob("row-schema-*.json"))

@@ -19,8 +19,8 @@ from robustnoise.cli.app import app
 from robustnoise.cli.running import run_board
 from robustnoise.errors import BadBoard, BadParameter, RowError
 from robustnoise.harness import auditing
-from robustnoise.leaderboard import read_audit
 from robustnoise.registry import Registry, registry
+from robustnoise.rowfiles import read_audit
 
 BOARD = """
 schema = 1

@@ -12,9 +12,10 @@ import pytest
 from rich.console import Console
 
 from robustnoise.errors import RowError
-from robustnoise.leaderboard import Leaderboard, read_row
+from robustnoise.leaderboard import Leaderboard
 from robustnoise.records import EvaluationRecord, check_written, row_bytes
 from robustnoise.report.terminal import print_board
+from robustnoise.rowfiles import read_row
 from robustnoise.spec import digest_of
 from robustnoise.store import Store
 from tests.submission.conftest import BOARD, CARD, cli, shifted

@@ -233,7 +233,7 @@ def _facts(protocol: Mapping[str, Any], rows: Sequence[RowView]) -> list[list[st
         found["access"] = threat["access"]
         found["budget"] = ", ".join(told) or "none"
         found["attacker's overlap with training data"] = str(data["sizes"]["overlap"])
-    if data["sizes"].get("evaluate_on") == "validation":
+    if data.get("sizes", {}).get("evaluate_on") == "validation":
         found["evaluated on"] = "validation images"
     found["scoring draws of a random victim"] = str(protocol["draws"])
     ranked = sum(r.ranked for r in rows)

@@ -1,0 +1,56 @@
+"""Files of rows and audits: JSON under the record's digest, written once and checked as it is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from robustnoise.audits import AuditRecord
+from robustnoise.errors import RowError
+from robustnoise.records import EvaluationRecord, row_bytes
+from robustnoise.store import atomic_write
+
+Record = TypeVar("Record")
+
+
+def write_record(path: Path, content: Mapping[str, Any], known: Mapping[str, Any] | None) -> None:
+    """Write a row or an audit, unless there is one of the same outcome already; `known` is the outcome there."""
+    if known is not None:
+        if known != content["outcome"]:
+            raise RowError(
+                f"{path}: holds another outcome for the same victim, attack, data and seed. Results must repeat on "
+                "one machine; remove the old file if it comes from another machine or version."
+            )
+        return
+    atomic_write(path, row_bytes(content))
+
+
+def read_row(path: Path) -> EvaluationRecord:
+    """The row in `path`.
+
+    Raises:
+        RowError: it is damaged, edited or of a newer schema; the message names the file.
+    """
+    return _load(path, EvaluationRecord.from_json)
+
+
+def read_audit(path: Path) -> AuditRecord:
+    """The audit in `path`.
+
+    Raises:
+        RowError: as `read_row`.
+    """
+    return _load(path, AuditRecord.from_json)
+
+
+def _load(path: Path, load: Callable[[Mapping[str, Any]], Record]) -> Record:
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RowError(f"{path}: can't be read as JSON: {error}.") from None
+    try:
+        return load(plain)
+    except RowError as error:
+        raise RowError(f"{path}: {error}") from None
