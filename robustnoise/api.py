@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable, Mapping
 
 from robustnoise.blocks import BLOCK, predict_blocks, to_tensor
-from robustnoise.compose import Defense, Identity
+from robustnoise.compose import Defense, Identity, Preparing
 from robustnoise.data import Split
 from robustnoise.errors import (
     AttackFailed,
@@ -127,6 +127,7 @@ __all__ = [
     "Number",
     "Oracle",
     "Plugin",
+    "Preparing",
     "RobustnoiseError",
     "Scalar",
     "Schedule",

@@ -49,6 +49,15 @@ class Leader(Protocol):
         ...
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """A training defense that needs more in the network than its author put there, such as further weights."""
+
+    def prepared(self, model: Classifier) -> Classifier:
+        """What the training starts from: `model`, which stays as it is, or a copy that holds more."""
+        ...
+
+
 @dataclass(frozen=True)
 class Identity(Defense):
     """No defense. Neutral in composition."""
@@ -126,6 +135,9 @@ class Stack(Defense):
     def apply(self, model: Classifier, ctx: Context) -> Classifier:
         """Train once, then add the inference stages in order."""
         training = self.training
+        for part in training:
+            if isinstance(part, Preparing):
+                model = part.prepared(model)
         for part in training:
             if isinstance(part, Leader):
                 model = part.train(model, ctx, training)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 PLUGINS = {
+    "absolute-noise": "robustnoise_defenses.noise.absolute:AbsoluteNoise",
     "adaptive-vote": "robustnoise_defenses.adaptive_voting:AdaptiveVote",
     "adc": "robustnoise_defenses.noise.quantise:ADC",
     "conductance-drift": "robustnoise_defenses.noise.memory:ConductanceDrift",
@@ -17,11 +18,14 @@ PLUGINS = {
     "noise-training": "robustnoise_defenses.noise.training:NoiseTraining",
     "pgd-training": "robustnoise_defenses.adversarial_training.pgd:PGDTraining",
     "plain-training": "robustnoise_defenses.plain:PlainTraining",
+    "pni": "robustnoise_defenses.noise.learned:PNI",
+    "pni-net": "robustnoise_defenses.noise.learned:PNINet",
     "pretrained": "robustnoise_defenses.plain:Pretrained",
     "stuck-cells": "robustnoise_defenses.noise.memory:StuckCells",
     "vote": "robustnoise_defenses.voting:Vote",
     "weight-quantiser": "robustnoise_defenses.noise.quantise:WeightQuantiser",
 }
+RECIPES = "recipes/noise.toml"
 
 
 def __getattr__(name: str) -> Any:

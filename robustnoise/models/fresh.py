@@ -46,7 +46,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
     1 / sqrt(hidden), but for the forget gate of an LSTM, whose two biases are 1 and 0, so that it remembers from the
     start (Jozefowicz et al. 2015, "An empirical exploration of recurrent network architectures"). Attention: Xavier
     uniform for the inputs' projections, like a linear layer for the output's, biases 0. Norm layers: scale 1, shift 0,
-    fresh statistics.
+    fresh statistics. A layer with ``starts_constant = True``: by its ``reset_parameters``, which draws nothing.
 
     Raises:
         BadParameter: a layer with weights is of another type.
@@ -63,6 +63,8 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
             _attention(layer, generator)
         elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
             layer.reset_parameters()  # constants: draws nothing
+        elif getattr(layer, "starts_constant", False):
+            layer.reset_parameters()
         elif own:
             raise BadParameter(
                 f"layer {name!r} ({type(layer).__name__}) has weights that can't be initialised from a named stream; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import robustnoise_attacks
 from robustnoise import registry
 from robustnoise.cli.looking import show_plugins
 from robustnoise.errors import BadParameter, BadSpec, BrokenPlugin, DuplicatePlugin, UnknownPlugin
@@ -26,7 +26,7 @@ def test_every_recipe_is_its_plugin_written_out(recipe: Recipe) -> None:
     kind = registry.registry().find(recipe.name).kind
     plugin = build(recipe.name, kind)
     assert plugin == build(stands_for(recipe), kind) == create(kind, recipe.name)
-    assert plugin == getattr(robustnoise_attacks, recipe.attribute)()
+    assert plugin == getattr(importlib.import_module(recipe.package), recipe.attribute)()
     assert spec_of(plugin).name == recipe.plugin
     assert describe(plugin).split("(")[0] == recipe.name
     assert build(describe(plugin), kind) == plugin

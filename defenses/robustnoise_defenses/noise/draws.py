@@ -22,10 +22,14 @@ class Draws:
 
     Args:
         stream: of the pass and the effect.
+
+    Attributes:
+        once: keeps what is drawn once for the whole pass, however often a product runs in it.
     """
 
     def __init__(self, stream: SeedStream) -> None:
         self.stream = stream
+        self.once = Once()
         self._asked: dict[str, int] = {}
 
     def normal_like(self, name: str, like: Tensor) -> Tensor:

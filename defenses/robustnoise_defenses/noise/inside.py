@@ -57,8 +57,11 @@ class Effect:
         """The input `a` (n, ...) of product `name`, with channels along `axis`."""
         return a
 
-    def on_weight(self, name: str, weight: Tensor) -> Tensor:
-        """The weight of product `name` as it is stored, the same at every product."""
+    def meet(self, module: nn.Module) -> None:
+        """The network that is about to run; for an effect that follows from more of it than its products' names."""
+
+    def on_weight(self, name: str, weight: Tensor, draws: Draws) -> Tensor:
+        """The weight of product `name` as it is stored, the same at every product; at inference it is asked once."""
         return weight
 
     def on_output(
@@ -75,11 +78,19 @@ class InsideDefense(Defense):
         """Whether it does nothing."""
         raise NotImplementedError
 
+    def products(self, module: nn.Module) -> list[str]:
+        """The products of the network among which it chooses; override it where not every kind is meant."""
+        return product_names(module)
+
+    def prepared(self, model: Classifier) -> Classifier:
+        """What a training under this effect starts from; override it where the network is to hold something more."""
+        return model
+
     def effect(self, names: list[str], signals: Callable[[], Signals], turn: int) -> Effect:
         """The effect at inference.
 
         Args:
-            names: the network's products.
+            names: what `products` gave.
             signals: measures the network on training images, once however often it is called.
             turn: how many defenses of this kind the device has already; a part of the stream of what is drawn once, so
                 that two of a kind are independent.
@@ -90,7 +101,7 @@ class InsideDefense(Defense):
         """The effect in a step of training, where weights and signals still move.
 
         Args:
-            names: the network's products.
+            names: what `products` gave.
             extra_db: by how much less noise there is than at inference, dB.
             stream: of what is drawn once for a device; every step is another device.
         """
@@ -102,7 +113,7 @@ class InsideDefense(Defense):
         modular = require_modular(model, who)
         if self.is_off():
             return model
-        names = product_names(modular.module)
+        names = self.products(modular.module)
         if not names:
             raise BadParameter(f"{who}: the network has no linear, convolutional, recurrent or attention layer.")
         root = modular.root if isinstance(modular, Inside) else modular
@@ -168,6 +179,8 @@ def device(
             them once in every forward pass.
     """
     mine = [(effect, Draws(noise.child(number))) for number, effect in enumerate(effects)]
+    for effect in effects:
+        effect.meet(module)
     outer = running(module)
     if isinstance(outer, _Device):
         around = outer.acting
@@ -206,17 +219,17 @@ class _Device:
         acting = [pair for pair in self.acting if name in pair[0].names]
         for effect, draws in acting:
             a = effect.on_input(name, a, axis, counted, draws)
-        weight = self._stored_weight(name, weight, [effect for effect, _ in acting if effect.changes_weights])
+        weight = self._stored_weight(name, weight, [pair for pair in acting if pair[0].changes_weights])
         out = op(a, weight, bias)
         for effect, draws in acting:
             out = effect.on_output(name, out, a, weight, op, axis, counted, draws)
         return out
 
-    def _stored_weight(self, name: str, weight: Tensor, effects: list[Effect]) -> Tensor:
+    def _stored_weight(self, name: str, weight: Tensor, acting: _Acting) -> Tensor:
         def make() -> Tensor:
-            return functools.reduce(lambda w, effect: effect.on_weight(name, w), effects, weight)
+            return functools.reduce(lambda w, pair: pair[0].on_weight(name, w, pair[1]), acting, weight)
 
-        if not effects:
+        if not acting:
             return weight
         if self.stored is not None:
             return self.stored.get(name, weight.device, make=make)

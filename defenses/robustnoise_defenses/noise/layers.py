@@ -168,7 +168,7 @@ class Noise(Effect):
             return a
         return self._noisy(name, a, axis, counted, draws)
 
-    def on_weight(self, name: str, weight: Tensor) -> Tensor:
+    def on_weight(self, name: str, weight: Tensor, draws: Draws) -> Tensor:
         """The wrongly stored weights of a device."""
         if not self.changes_weights or self.device is None:
             return weight

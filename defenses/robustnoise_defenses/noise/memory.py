@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from robustnoise.api import DefenseTraits, Number, SeedStream, Stage
-from robustnoise_defenses.noise.draws import normals
+from robustnoise_defenses.noise.draws import Draws, normals
 from robustnoise_defenses.noise.inside import Effect, InsideDefense, Layers
 from robustnoise_defenses.noise.measure import Signals
 from robustnoise_defenses.noise.products import select
@@ -117,5 +117,5 @@ class _Stored(Effect):
         super().__init__(select(names, defense.layers, type(defense).__name__))
         self.order, self.defense, self.stream = defense.place, defense, stream
 
-    def on_weight(self, name: str, weight: Tensor) -> Tensor:
+    def on_weight(self, name: str, weight: Tensor, draws: Draws) -> Tensor:
         return self.defense.stored(weight, self.stream.child(name))

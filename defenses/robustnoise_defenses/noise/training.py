@@ -12,7 +12,6 @@ from torch import nn
 
 from robustnoise.api import BadParameter, Classifier, Context, Defense, DefenseTraits, Number, SeedStream, Stage, create
 from robustnoise_defenses.noise.inside import InsideDefense, device
-from robustnoise_defenses.noise.products import product_names
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,15 @@ class NoiseTraining(Defense):
         if wrong or not parts:
             raise BadParameter(
                 f"NoiseTraining: noise = {', '.join(wrong) or 'nothing'} doesn't act inside the network. Expected "
-                "layer-noise, device-noise, dac, adc, weight-quantiser, conductance-drift, stuck-cells, or several "
-                "with |."
+                "layer-noise, absolute-noise, pni, device-noise, dac, adc, weight-quantiser, conductance-drift, "
+                "stuck-cells, or several with |."
             )
+
+    def prepared(self, model: Classifier) -> Classifier:
+        """See `robustnoise.compose.Preparing`."""
+        for stage in self._acting():
+            model = stage.prepared(model)
+        return model
 
     def during_forward(
         self, module: nn.Module, progress: float, seeds: SeedStream, *, crafting: bool
@@ -55,10 +60,13 @@ class NoiseTraining(Defense):
         draw = torch.rand((), generator=seeds.generator("snr")).item() if self.spread_db else 0.0
         rising = max(0.0, 1 - progress / self.ramp) if self.ramp else 0.0
         extra = self.spread_db * draw + self.ramp_db * rising
-        names = product_names(module)
-        stages = [s for s in self.noise.stages() if isinstance(s, InsideDefense) and not s.is_off()]
-        effects = [s.training_effect(names, extra, seeds.child("device", i)) for i, s in enumerate(stages)]
+        effects = [
+            s.training_effect(s.products(module), extra, seeds.child("device", i)) for i, s in enumerate(self._acting())
+        ]
         return device(module, effects, seeds.child("crafting" if crafting else "effect"))
+
+    def _acting(self) -> list[InsideDefense]:
+        return [s for s in self.noise.stages() if isinstance(s, InsideDefense) and not s.is_off()]
 
     def apply(self, model: Classifier, ctx: Context) -> Classifier:
         """Not alone.

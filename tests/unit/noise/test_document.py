@@ -28,4 +28,4 @@ def test_its_table_is_whole_and_says_when_an_object_is_off() -> None:
     net = every_kind()
     for name, field, value in OFF:
         assert registry.build(f"{name}({field}={value})", "defense").apply(net, CTX) is net
-    assert len(STACKS) == 6
+    assert len(STACKS) == 9

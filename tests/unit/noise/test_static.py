@@ -22,6 +22,7 @@ from robustnoise_defenses import (
     StuckCells,
     WeightQuantiser,
 )
+from robustnoise_defenses.noise.draws import Draws
 from robustnoise_defenses.noise.inside import device
 from tests.unit.noise.nets import CTX, NOISE, PRODUCTS, classifier, every_kind, floats, split
 
@@ -105,7 +106,7 @@ def test_a_choice_of_layers_leaves_the_others_their_draw() -> None:
     net = every_kind()
     effects = [DeviceNoise(0, layers=p).effect(PRODUCTS, lambda: None, 0) for p in ("*", "last")]  # type: ignore[arg-type, return-value]
     weight = net.module.get_parameter("last.weight")
-    first, second = (e.on_weight("last", weight) for e in effects)
+    first, second = (e.on_weight("last", weight, Draws(NOISE)) for e in effects)
     assert torch.equal(first, second)
 
 
