@@ -99,10 +99,11 @@ class Bench:
             "model": spec_of(model).to_json(),
             "train": train.digest,
             **self._machine(),
+            **({} if victim.seed is None else {"seed": victim.seed}),
         }
 
         def run() -> Computed:
-            seeds = self.seeds.child("defend")
+            seeds = (self.seeds if victim.seed is None else SeedStream(victim.seed)).child("defend")
             fresh = create(model, train.input_shape, train.num_classes, seed=seeds.child("weights"))
             partial = self.store.partial_path(cell_key("train", inputs))
             ctx = Context(

@@ -113,7 +113,9 @@ class Opening:
         defense = from_json(identity["defense"])
         model = None if identity["model"] is None else from_json(identity["model"])
         reference = record.reference.victim["name"] if record.reference and arm is record.victim else None
-        victim = Victim(identity["name"], defense, model, reference, submitted=identity.get("submitted"))
+        victim = Victim(
+            identity["name"], defense, model, reference, submitted=identity.get("submitted"), seed=identity.get("seed")
+        )
         if "target" not in identity:
             if model is None or not split_stages(defense)[0].stages():
                 raise RowError(f"victim {identity['name']!r} came as a Python object, which no row holds.")
