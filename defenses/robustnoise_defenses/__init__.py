@@ -8,6 +8,7 @@ PLUGINS = {
     "absolute-noise": "robustnoise_defenses.noise.absolute:AbsoluteNoise",
     "adaptive-vote": "robustnoise_defenses.adaptive_voting:AdaptiveVote",
     "adc": "robustnoise_defenses.noise.quantise:ADC",
+    "baseline": "robustnoise_defenses.baselines:Baseline",
     "conductance-drift": "robustnoise_defenses.noise.memory:ConductanceDrift",
     "dac": "robustnoise_defenses.noise.quantise:DAC",
     "device-noise": "robustnoise_defenses.noise.layers:DeviceNoise",
