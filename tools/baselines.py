@@ -1,7 +1,7 @@
 """Train, measure and write the nets that ship with robustnoise: ``python -m tools.baselines [NAME ...]``.
 
-Each is a victim of a published board, trained as the board trains it, or found in the store where the board has run; it is
-measured on all evaluation images. Minutes of training for each net that the store does not hold.
+Each is a victim of a published board, trained as the board trains it, or found in the store where the board has run.
+It is measured on all evaluation images. Minutes of training for each net that the store does not hold.
 """
 
 from __future__ import annotations
