@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
 
-from robustnoise.errors import BadParameter, MissingExtra, RobustnoiseError, UnknownPlugin, did_you_mean
+from robustnoise.errors import BadParameter, BrokenPlugin, MissingExtra, UnknownPlugin, did_you_mean
 from robustnoise.registry import GROUP, build, build_call, prefix_of, registry
 from robustnoise.spec import Call, Plugin, parse_text, required_parameters
 from robustnoise.testing.common import Collected, ContractBroken, collecting
@@ -76,7 +75,8 @@ def check_candidate(candidate: Candidate) -> Checked:
     except MissingExtra as error:
         return Checked(candidate.name, "plugin", skipped=str(error))
     except Exception as error:  # noqa: BLE001 - a third party's class may raise anything
-        return Checked(candidate.name, "plugin", ("import",), (_breach("import", _said(error)),))
+        contract = "import" if isinstance(error, BrokenPlugin) else "runs"
+        return Checked(candidate.name, "plugin", (contract,), (_breach(contract, _said(error)),))
     ended = ""
     with collecting() as seen:
         try:
@@ -130,8 +130,8 @@ def candidates(what: str) -> list[Candidate]:
     """The plugins and recipes of a package, or one configured plugin.
 
     Args:
-        what: an installed package, by the name of its entry point or distribution; a folder with a pyproject.toml, which
-            need not be installed; a one-file plugin; or a plugin or stack as text, such as ``"vote(16)"``.
+        what: an installed package, by the name of its entry point or distribution; a folder with a pyproject.toml,
+            which need not be installed; a one-file plugin; or a plugin or stack as text, such as ``"vote(16)"``.
 
     Raises:
         UnknownPlugin: it is none of them.
@@ -148,8 +148,11 @@ def candidates(what: str) -> list[Candidate]:
     if path.is_dir():
         return _of_folder(path)
     known = {e.name for e in registry().entries()} | {r.name for r in registry().recipes()}
-    if what in known or "(" in what or "|" in what:
-        return [Candidate(what, lambda: _of_text(what))]
+    if what in known:
+        return _named([what])
+    if "(" in what or "|" in what:
+        plugin = _of_text(what)
+        return [Candidate(what, lambda: plugin)]
     packages = sorted({p.name for p in entry_points(group=GROUP)})
     raise UnknownPlugin(
         f"{what!r}: no installed package with plugins, no folder, no .py file and no plugin."
@@ -168,13 +171,8 @@ def _called(point: EntryPoint) -> set[str]:
 
 def _of_text(text: str) -> Plugin:
     tree = parse_text(text)
-    if isinstance(tree, Call):
-        if tree == Call(tree.name):
-            return _built(tree.name)
-        made: Plugin = build_call(tree)
-        return made
-    stack: Plugin = build(text, "defense")
-    return stack
+    made: Plugin = build_call(tree) if isinstance(tree, Call) else build(text, "defense")
+    return made
 
 
 def _of_file(path: Path) -> list[Candidate]:
@@ -195,7 +193,7 @@ def _of_points(points: Iterable[EntryPoint]) -> list[Candidate]:
 
 
 def _broken(cause: str) -> Plugin:
-    raise RobustnoiseError(cause)
+    raise BrokenPlugin(cause)
 
 
 def _of_folder(folder: Path) -> list[Candidate]:
@@ -229,6 +227,5 @@ def _built(name: str) -> Plugin:
     if missing:
         given = ", ".join(f"{p}=..." for p in missing)
         raise _NotChecked(f"it needs {', '.join(missing)}: robustnoise check '{name}({given})' checks one.", cls.kind)
-    made: Any = build_call(Call(name))
-    return made  # type: ignore[no-any-return]
-
+    made: Plugin = build_call(Call(name))
+    return made
