@@ -110,6 +110,8 @@ def _told(result: Checked) -> str:
     for breach in result.breaches:
         lines.append(f"  {breach.contract}")
         lines += [_wrapped(label, getattr(breach, label)) for label in ("meaning", "found", "mend")]
+    if len(result.breaches) > 1:
+        lines.append("  Start with the first: those below often follow from it.")
     if result.ended:
         lines.append(f"  What comes after was not checked, since it raised {result.ended}")
     return "\n".join(lines)

@@ -61,7 +61,7 @@ def _attack(cls: type[Plugin], plugin: Plugin | None) -> dict[str, Any]:
         # Traits that don't follow from parameters are there before any are given.
         traits: AttackTraits = getattr(object.__new__(cls) if plugin is None else plugin, "traits")  # noqa: B009
     except AttributeError as error:
-        return {"access": f"by {error.name}", "asks": None} | found
+        return {"access": f"by {error.name or 'parameters'}", "asks": None} | found
     if found:
         found["role"] = "audit" if traits.audit else "control" if traits.control else "ranked"
     return {"access": traits.access.name.lower(), "asks": traits.queries} | found
