@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from robustnoise.api import Plugin, create
@@ -44,3 +46,17 @@ def built_in() -> list[Entry]:
 def made(name: str, folder: Path) -> Plugin:
     """The plugin `name`, with defaults where it has them for everything."""
     return MADE[name](folder) if name in MADE else registry().find(name)()
+
+
+@contextlib.contextmanager
+def registered_for_now() -> Iterator[None]:
+    """What is registered and imported inside is forgotten at the end, and the path is as it was."""
+    entries, modules, path = dict(registry()._entries), set(sys.modules), list(sys.path)
+    try:
+        yield
+    finally:
+        registry()._entries.clear()
+        registry()._entries.update(entries)
+        sys.path[:] = path
+        for name in [m for m in sys.modules if m.startswith(("robustnoise_file_", "fresh_")) and m not in modules]:
+            del sys.modules[name]

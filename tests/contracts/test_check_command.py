@@ -13,7 +13,9 @@ import pytest
 import robustnoise.testing
 from robustnoise.cli.authoring import check
 from robustnoise.errors import BadParameter, UnknownPlugin
+from robustnoise.registry import registry
 from robustnoise.testing.meanings import CONTRACTS
+from tests.contracts.made import registered_for_now
 
 BROKEN = Path(__file__).parent / "broken_plugins.py"
 SECOND_HAND = {"seeded", "inference-mode", "traits", "one-noise", "row-independence", "off-is-identity"}
@@ -23,10 +25,8 @@ SECOND_HAND = {"seeded", "inference-mode", "traits", "one-noise", "row-independe
 @pytest.fixture(scope="module")
 def results() -> dict[str, dict[str, Any]]:
     """What the command says of the broken plugins, as JSON, by bare name."""
-    from _pytest.monkeypatch import MonkeyPatch
-
     lines: list[str] = []
-    with MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, registered_for_now():
         patch.setattr("builtins.print", lambda *parts, **_: lines.append(str(parts[0])))
         assert check(str(BROKEN), as_json=True) == 1
     (line,) = lines
@@ -87,9 +87,9 @@ def test_one_plugin_as_text_in_words(capsys: pytest.CaptureFixture[str], monkeyp
     monkeypatch.setenv("COLUMNS", "100")
     assert check("vote(3)", as_json=False) == 0
     assert re.match(r"vote\(3\) \(defense\): keeps all \d+ contracts\n1 checked: 1 keep every", capsys.readouterr().out)
-    check(str(BROKEN), as_json=True)
-    capsys.readouterr()
-    assert check("broken_plugins/edits-the-model", as_json=False) == 1
+    with registered_for_now():
+        registry().add_file(BROKEN)
+        assert check("broken_plugins/edits-the-model", as_json=False) == 1
     out = capsys.readouterr().out
     assert "breaks 3 of" in out
     assert "  model-untouched\n    meaning: The classifier that it is given keeps its weights" in out

@@ -12,24 +12,19 @@ import pytest
 
 from robustnoise.cli.authoring import check, new_package
 from robustnoise.errors import BadParameter
-from robustnoise.registry import registry
+from tests.contracts.made import registered_for_now
 
 
 @pytest.fixture
-def left_as_it_was() -> Iterator[None]:
-    """The path, the modules and the registry of this process are put back."""
-    path, modules, entries = list(sys.path), set(sys.modules), dict(registry()._entries)
-    yield
-    sys.path[:] = path
-    for name in [m for m in sys.modules if m.startswith("fresh_") and m not in modules]:
-        del sys.modules[name]
-    registry()._entries.clear()
-    registry()._entries.update(entries)
+def forgotten() -> Iterator[None]:
+    """See `registered_for_now`."""
+    with registered_for_now():
+        yield
 
 
 @pytest.mark.parametrize(("kind", "name"), [("defense", "fresh-noise"), ("attack", "fresh-search")])
 def test_it_keeps_its_contracts_before_it_is_installed(
-    kind: str, name: str, tmp_path: Path, left_as_it_was: None, capsys: pytest.CaptureFixture[str]
+    kind: str, name: str, tmp_path: Path, forgotten: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "new" / name
     new_package(kind, name, folder)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from robustnoise.cli.listing import KINDS, print_rows, show_plugins
 from robustnoise.registry import registry
+from tests.contracts.made import registered_for_now
 
 Rows = dict[str, dict[str, Any]]
 
@@ -98,17 +99,13 @@ def test_one_that_fails_does_not_hide_the_others(tmp_path: Path, capsys: pytest.
         "        raise KeyError('mine')\n"
         "PLUGINS = {'fails': 'Fails', 'absent': 'Absent'}\n"
     )
-    entries = dict(registry()._entries)
-    try:
+    with registered_for_now():
         show_plugins("defenses", [path], json=True)
         rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
         assert rows["failing/fails"]["passes"] is None
         assert rows["vote"]["passes"] == 16
         assert "failing/absent" not in rows
         assert _rows(None, capsys)["failing/absent"]["kind"] == "broken"
-    finally:
-        registry()._entries.clear()
-        registry()._entries.update(entries)
 
 
 def test_one_plugin_is_shown_as_before(capsys: pytest.CaptureFixture[str]) -> None:
