@@ -47,6 +47,7 @@ from robustnoise.spec import (
     parse_text,
     per_class,
     positional_fields,
+    required_parameters,
 )
 
 GROUP = "robustnoise.plugins"
@@ -162,7 +163,7 @@ class Registry:
         """Register an installed package and its recipes; one that fails is kept in `broken`."""
         dist = point.dist
         origin = f"{dist.name} {dist.version}" if dist else point.value
-        prefix = "" if dist and dist.name == "robustnoise" else point.name
+        prefix = prefix_of(point)
         try:
             table = point.load()
             # Not getattr: the package's own __getattr__ may ask this registry, which isn't there yet.
@@ -238,6 +239,11 @@ class Registry:
             if entry.target.endswith(f":{cls.__name__}") and self._kind_of(entry) and entry.load() is cls:
                 return entry
         return None
+
+
+def prefix_of(point: EntryPoint) -> str:
+    """What stands before the names of a package's plugins: nothing before our own."""
+    return "" if point.dist and point.dist.name == "robustnoise" else point.name
 
 
 @functools.cache
@@ -440,11 +446,7 @@ def _build(tree: Call | Pipe, kind: str) -> Any:
     recipe = registry().recipe(tree.name)
     if recipe is not None:
         params = {**recipe.params, **params}
-    missing = [
-        f.name
-        for f in dataclasses.fields(cls)  # type: ignore[arg-type]
-        if f.name not in params and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
+    missing = [name for name in required_parameters(cls) if name not in params]
     if missing:
         raise BadParameter(f"{tree.name}: {', '.join(map(repr, missing))} must be given.")
     return cls(**{name: _value(cls, name, value) for name, value in params.items()})

@@ -175,6 +175,15 @@ def parameter_names(cls: type[Plugin]) -> list[str]:
     return [*first, *(name for name in field_types(cls) if name not in first)]
 
 
+def required_parameters(cls: type[Plugin]) -> list[str]:
+    """The fields without a default, which must be given."""
+    return [
+        f.name
+        for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+
+
 def describe_field(cls: type[Plugin], name: str) -> str:
     """The description that the field was annotated with, or an empty text."""
     info = [m for m in get_args(field_types(cls)[name])[1:] if isinstance(m, FieldInfo)]

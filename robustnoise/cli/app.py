@@ -223,14 +223,48 @@ def compare(
 
 @app.command()
 def plugins(
-    name: Annotated[str | None, typer.Argument(help="One plugin: its parameters, ranges and source.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A kind, such as defenses: its traits; or one plugin: its parameters, ranges and source.",
+            metavar="[KIND|PLUGIN]",
+        ),
+    ] = None,
     plugin: Plugins = None,
     json: Json = False,
 ) -> None:
-    """List defenses, attacks, crafters, substitutes and models."""
-    from robustnoise.cli.looking import show_plugins
+    """List defenses, attacks, crafters, substitutes and models, or show one."""
+    from robustnoise.cli.listing import show_plugins
 
     show_plugins(name, plugin or [], json=json)
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="defense or attack.")],
+    name: Annotated[str, typer.Argument(help="Of the plugin and its package, such as my-noise.")],
+    output: Annotated[Path | None, typer.Option(help="The new folder [default: the name, in this folder].")] = None,
+) -> None:
+    """Write a small package with one working plugin, which keeps its contracts; docs/plugins.md goes on from there."""
+    from robustnoise.cli.authoring import new_package
+
+    new_package(kind, name, output)
+
+
+@app.command("check")
+def check_command(
+    package: Annotated[
+        str, typer.Argument(help="An installed package, a package's folder, a one-file plugin, or a plugin as text.")
+    ],
+    json: Json = False,
+) -> None:
+    """Run the contracts on a package's plugins and explain each failure: what it means, what was found, how to mend it.
+
+    Exits with 0 if all contracts are kept, 1 if one is broken, 2 on errors.
+    """
+    from robustnoise.cli.authoring import check
+
+    raise typer.Exit(check(package, as_json=json))
 
 
 @app.command()
