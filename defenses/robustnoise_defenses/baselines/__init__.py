@@ -68,19 +68,19 @@ class Baseline(Defense):
 
     traits = DefenseTraits(Stage.TRAINING)
 
-    name: Annotated[str, Field(description="one of the shipped nets: docs/defenses.md")]
+    net: Annotated[str, Field(description="one of the shipped nets: docs/defenses.md")]
 
     def check(self) -> None:
         """Refuse a name that isn't one."""
-        if self.name not in cards():
+        if self.net not in cards():
             raise BadParameter(
-                f"baseline: no shipped net {self.name!r}; expected one of {', '.join(cards())}."
-                f"{did_you_mean(self.name, list(cards()))}"
+                f"baseline: no shipped net {self.net!r}; expected one of {', '.join(cards())}."
+                f"{did_you_mean(self.net, list(cards()))}"
             )
 
     def train(self, model: Classifier, ctx: Context, stages: Sequence[Defense]) -> Classifier:
         """The shipped net, whatever architecture `model` has, if it takes the same images and classes."""
-        card = cards()[self.name]
+        card = cards()[self.net]
         shipped = Pretrained(str(HERE / card.file), card.sha256)
         return shipped.train(model, ctx, [shipped, *(s for s in stages if s is not self)])
 
