@@ -47,6 +47,7 @@ from robustnoise.spec import (
     parse_text,
     per_class,
     positional_fields,
+    silent_fields,
 )
 
 GROUP = "robustnoise.plugins"
@@ -260,11 +261,12 @@ def spec_of(plugin: Plugin) -> Spec:
     name, code = _name_of(cls)
     params: dict[str, Scalar] = {}
     children: dict[str, Spec] = {}
+    silent = silent_fields(plugin)
     for field in field_types(cls):
         value = getattr(plugin, field)
         if isinstance(value, Plugin):
             children[field] = spec_of(value)
-        else:
+        elif field not in silent:
             params[field] = value
     return Spec(cls.kind, name, cls.version, params, children, code)
 
