@@ -2,8 +2,8 @@
 
     python -m benchmarks.trainings
 
-Cost: CPU time of ten steps of 100 images of 28 x 28 on small-cnn, over that of plain training. Accuracy: digits (8 x 8),
-a small perceptron, eps 0.1, mean over seeds, on clean images and under PGD-40 on the network itself.
+Cost: CPU time of ten steps of 100 images of 28 x 28 on small-cnn, over that of plain training. Accuracy: digits of
+8 x 8, a small perceptron, eps 0.1, mean over seeds, on clean images and under PGD-40 on the network itself.
 """
 
 from __future__ import annotations
