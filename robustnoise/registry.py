@@ -48,6 +48,7 @@ from robustnoise.spec import (
     per_class,
     positional_fields,
     required_parameters,
+    silent_fields,
 )
 
 GROUP = "robustnoise.plugins"
@@ -266,11 +267,12 @@ def spec_of(plugin: Plugin) -> Spec:
     name, code = _name_of(cls)
     params: dict[str, Scalar] = {}
     children: dict[str, Spec] = {}
+    silent = silent_fields(plugin)
     for field in field_types(cls):
         value = getattr(plugin, field)
         if isinstance(value, Plugin):
             children[field] = spec_of(value)
-        else:
+        elif field not in silent:
             params[field] = value
     return Spec(cls.kind, name, cls.version, params, children, code)
 
