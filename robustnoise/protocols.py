@@ -88,7 +88,7 @@ class Softened(Protocol):
 
 @runtime_checkable
 class Smoothed(Protocol):
-    """Optional capability of a classifier: it answers what another answers most often under noise, so it can be certified."""
+    """Optional capability of a classifier: it answers what another answers most often under noise; see `rn.certify`."""
 
     @property
     def base(self) -> Classifier:
