@@ -22,9 +22,9 @@ STEPS = 24
 
 
 def radii(found: Certificates) -> list[float]:
-    """`STEPS` even steps of a whole number of hundredths from 0 to just above the largest radius possible."""
+    """0 to just above the largest radius possible, in up to `STEPS` even steps of whole hundredths."""
     step = max(0.01, float(np.ceil(100 * found.largest / STEPS) / 100))
-    return [round(i * step, 2) for i in range(STEPS + 1)]
+    return [round(i * step, 2) for i in range(int(found.largest / step) + 2)]
 
 
 def figure(found: Certificates, radius: float) -> Figure:

@@ -26,6 +26,7 @@ from robustnoise.testing import toy_model, toy_split
 from robustnoise.testing.toys import SHAPE, CoinClassifier
 from robustnoise_defenses import AAA, OutputNoise, Rounding
 from robustnoise_defenses.outputs.aaa import mislead, target_margin
+from robustnoise_defenses.outputs.temperature import best_temperature, tuned_temperature
 
 NOISE = SeedStream(0, ("victim",))
 X = torch.zeros(4, *SHAPE)
@@ -246,6 +247,17 @@ class _Line(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([8 * x, torch.zeros_like(x)], 1)
+
+
+def test_the_temperature_is_the_one_that_labels_were_drawn_at() -> None:
+    generator = torch.Generator().manual_seed(8)
+    z = torch.randn(20_000, 5, generator=generator) * 3
+    for temperature in (0.5, 1.0, 2.5):
+        labels = torch.multinomial((z / temperature).softmax(1), 1, generator=generator)[:, 0]
+        assert best_temperature(z, labels) == pytest.approx(temperature, rel=0.05)
+        assert best_temperature(4 * z, labels) == pytest.approx(4 * best_temperature(z, labels), rel=1e-3)
+    sure = tuned_temperature(Fixed(torch.eye(3).repeat(43, 1)[:128] * 5), toy_split(128))
+    assert sure < 0.2  # the toy's labels go round, so all of these are right
 
 
 def test_stacks_that_hide_what_comes_after_say_so() -> None:
