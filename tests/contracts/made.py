@@ -49,9 +49,11 @@ MADE: dict[str, Callable[[Path], Plugin]] = {
     "foolbox": _given("attack", "foolbox", attack="LinfAdditiveUniformNoiseAttack"),
     "foolbox-crafter": _given("crafter", "foolbox-crafter", attack="LinfPGD", options="steps=20"),
     "pretrained": _pretrained,
+    "smoothing": _given("defense", "smoothing", sigma=1.0),
     "transfer": _given("attack", "transfer", substitute="jacobian", crafter="pgd"),
 }
-"""Plugins that can't be built without arguments; each takes a folder for files that it needs."""
+"""Plugins that can't be built without arguments, or whose defaults do nothing visible to the toy networks; each takes a
+folder for files that it needs."""
 
 
 def built_in() -> list[Entry]:
