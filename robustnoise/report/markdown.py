@@ -35,6 +35,7 @@ substitute's data through the victim's own oracle. The two are different threat 
 CLAIMED = """\
 *Claimed: wrong* is how many images the attack takes for misclassified, and the share of wrong answers to them in the
 scoring draws, which the attack has not seen."""
+ABSTAINED = "*Abstained* is the share of answers that were none; an abstention counts as wrong."
 ANY_FAIL = "*any_fail_5* is the accuracy against an attacker who may ask five times and wins once."
 VERDICTS = """\
 All verdicts are shares of all n images, right or wrong at first. *single* is the expected accuracy (any_fail_1),
@@ -134,6 +135,8 @@ def reading(
     paragraphs = ["\n".join([*legend, *resolution_notes(rows)])]
     if any(r.claimed is not None for r in rows):
         paragraphs.append(CLAIMED)
+    if any(r.scored.abstained for r in rows):
+        paragraphs.append(ABSTAINED)
     if any(view.curve.midpoint for view in curves):
         paragraphs.append(HOW_TO_READ_MIDPOINT)
     return paragraphs

@@ -15,6 +15,7 @@ import robustnoise as rn
 from robustnoise.api import Access, Answer, BadParameter, Context, SeedStream, build, require_differentiable
 from robustnoise.flags import raised
 from robustnoise.protocols import Smoothed
+from robustnoise.report.markdown import reading
 from robustnoise.report.tables import row_tables
 from robustnoise.report.views import flat, row_view
 from robustnoise.testing import linear_toy, toy_dataset, toy_model, toy_split
@@ -23,6 +24,7 @@ from robustnoise_defenses import Smoothing
 from robustnoise_defenses.smoothing import clearly_first
 
 NOISE = SeedStream(0, ("victim",))
+PROTOCOL = {"threat": {"access": "labels"}}
 
 
 def at_margins(margins: Tensor) -> Tensor:
@@ -152,6 +154,7 @@ def test_abstentions_count_as_wrong_and_are_shown_apart() -> None:
     assert view.robust is not None
     (table,) = row_tables([view])
     assert table.lines[0][table.head.index("abstained")] == f"{100 * view.robust.abstained:.1f}"
+    assert any("abstention counts as wrong" in part for part in reading(PROTOCOL, [view]))
 
 
 def test_a_table_without_abstentions_has_no_column_for_them() -> None:
@@ -160,4 +163,5 @@ def test_a_table_without_abstentions_has_no_column_for_them() -> None:
     )
     (table,) = row_tables([row_view(record, ranked=True)])
     assert "abstained" not in table.head
+    assert not any("bstain" in part for part in reading(PROTOCOL, [row_view(record, ranked=True)]))
     assert np.all(record.victim.clean.abstained == 0)
