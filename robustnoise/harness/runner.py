@@ -189,7 +189,8 @@ def _work_id(task: Task) -> str:
     """Tasks that make the same cell must not run side by side; victims share trainings, attacks share substitutes."""
     if task.stage == "train":
         assert task.victim.model is not None
-        return spec_of(split_stages(task.victim.defense)[0]).digest() + spec_of(task.victim.model).digest()
+        training = split_stages(task.victim.defense)[0]
+        return f"{spec_of(training).digest()} {spec_of(task.victim.model).digest()} {task.victim.seed}"
     if task.stage == "substitute" and task.attack is not None and isinstance(task.attack.attack, TwoStage):
         own = task.victim.name if task.attack.own else ""
         return spec_of(task.attack.attack.substitute).digest() + own

@@ -11,7 +11,7 @@ import robustnoise as rn
 from robustnoise.board import board_from
 from robustnoise.errors import BadBoard
 from robustnoise.harness.bench import Bench
-from robustnoise.harness.runner import run
+from robustnoise.harness.runner import plan, run
 from robustnoise.store import Store
 
 TEXT = """
@@ -51,6 +51,11 @@ def test_it_is_trained_as_a_run_of_that_seed_would(tmp_path: Path) -> None:
     other = {**BOARD, "run": {**BOARD["run"], "seed": 1}}
     assert found["net"] != found["net-1"] == found["noisy-1"]
     assert weights(Bench(board_from(other, "here").experiment(), store))["net"] == found["net-1"]
+
+
+def test_a_plan_counts_every_training(tmp_path: Path) -> None:
+    planned = plan(board_from(BOARD, "here").experiment(), Store(tmp_path))
+    assert next(p.missing for p in planned if p.stage == "train") == 2
 
 
 def test_its_rows_name_the_seed_and_tell_what_training_adds(tmp_path: Path) -> None:
