@@ -17,6 +17,7 @@ from robustnoise.harness.bench import Bench, NotCached
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.failed import Failed, attempt
 from robustnoise.harness.provenance import provenance
+from robustnoise.harness.rehearsal import rehearse
 from robustnoise.protocols import Progress, Silent, TwoStage
 from robustnoise.records import Arm, EvaluationRecord
 from robustnoise.registry import registry, spec_of
@@ -126,6 +127,7 @@ def run(
         failures: takes one line for each failed cell.
 
     Raises:
+        BadParameter: `jobs` or `memory_images` is out of range, or a victim's stages can't stand around its network.
         AttackFailed: an attack failed and `failures` is None; raised when everything else is in the store.
     """
     if jobs < 1:
@@ -135,6 +137,7 @@ def run(
     progress = progress or Silent()
     # The code that runs is that of now: a checkout may move on in the hours that follow.
     origin, started = provenance(), time.monotonic()
+    rehearse(experiment, store)
     bench = Bench(experiment, store, progress, memory_images=memory_images)
     failed = Failed()
     if jobs == 1:
