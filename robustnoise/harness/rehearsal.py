@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from robustnoise.compose import Preparing, split_stages
 from robustnoise.errors import BadParameter, RobustnoiseError
-from robustnoise.harness.bench import Bench, NotCached
+from robustnoise.harness.bench import Bench
+from robustnoise.harness.cells import NotCached
 from robustnoise.harness.experiment import Experiment, Victim
 from robustnoise.models.fresh import create
 from robustnoise.protocols import Classifier, Context

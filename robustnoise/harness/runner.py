@@ -13,7 +13,8 @@ from typing import Any
 from robustnoise.allocator import keep_memory
 from robustnoise.compose import compose, split_stages
 from robustnoise.errors import BadParameter
-from robustnoise.harness.bench import Bench, NotCached
+from robustnoise.harness.bench import Bench
+from robustnoise.harness.cells import NotCached
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.failed import Failed, attempt
 from robustnoise.harness.provenance import provenance

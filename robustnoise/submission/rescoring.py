@@ -15,7 +15,8 @@ from robustnoise.board import Board
 from robustnoise.compose import split_stages
 from robustnoise.data import Dataset, SplitSizes, load_dataset
 from robustnoise.errors import BadSubmission, RowError
-from robustnoise.harness.bench import Bench, NotCached
+from robustnoise.harness.bench import Bench
+from robustnoise.harness.cells import NotCached
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import tasks
 from robustnoise.models.targets.text import TargetText
