@@ -161,10 +161,10 @@ def _curve(view: CurveView) -> str:
     curve = view.curve
     parts = [f"## {curve.title}"]
     if view.lines:
-        parts += [_picture(f"Accuracy against {curve.x}", curve.name), _table(curve_table(view))]
+        parts += [_picture(f"Accuracy against {curve.x}", curve.name), markdown_table(curve_table(view))]
     parts.append(curve_note(view))
     if view.lines and curve.midpoint:
-        parts += [_picture(f"Midpoints: {curve.x}", midpoint_name(curve)), _table(midpoint_table(view))]
+        parts += [_picture(f"Midpoints: {curve.x}", midpoint_name(curve)), markdown_table(midpoint_table(view))]
     parts.append("\n".join(f"- {line.label}: `{line.stack}`" for line in curve.lines))
     return "\n\n".join(parts)
 
@@ -175,10 +175,11 @@ def _picture(alternative: str, name: str) -> str:
 
 
 def _section(table: Table) -> str:
-    return f"## {table.heading}\n\n{_table(table)}"
+    return f"## {table.heading}\n\n{markdown_table(table)}"
 
 
-def _table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """Its head and lines, without the heading."""
     rows = [table.head, ["---"] * len(table.head), *table.lines]
     return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
 
