@@ -64,7 +64,7 @@ def deltas(board: str) -> Table:
 
 
 def persistent(board: str) -> Table:
-    """Robust accuracy of stochastic victims where the attacker may ask once, 5 and 20 times, and needs one wrong answer."""
+    """Robust accuracy of stochastic victims where the attacker may ask once, 5 and 20 times and wins with one error."""
     rows = [r for r in rn.Leaderboard(BOARDS / board).contents().rows if r.attack and r.robust and r.robust.draws > 1]
     lines = [
         (
