@@ -46,6 +46,10 @@ class Raised(NamedTuple):
     text: str
 
 
+OF_ATTACKS = ("CONTROL_AS_STRONG", "BASELINE_NOT_HURT")
+"""Blocking flags of a row that speak against its attack, not against its victim."""
+
+
 def blocks(found: Iterable[Raised]) -> bool:
     """Whether one of them keeps a row out of the ranking."""
     return any(FLAGS[raised.flag].blocks for raised in found)
