@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from robustnoise.flags.table import ALPHA, FLAGS, MATTERS, OF_ATTACKS
+from robustnoise.flags.table import ALIKE, ALPHA, FLAGS, MATTERS, OF_ATTACKS
 
 HEAD = f"""\
 # Flags and audits
@@ -18,9 +18,12 @@ name in the column *ranked*, and its victim has no rank. Two flags speak against
 attacks have one. An attack with the first on every victim, or with the second, is in no worst case.
 
 - Tests are paired on the same images, two-sided, at alpha {ALPHA:g}: exact McNemar for deterministic victims, the
-  sign-flip permutation test otherwise. One is made for each flag, and nothing is adjusted for how many there are.
+  sign-flip permutation test otherwise. NOT_MONOTONE_IN_EPS makes one for each pair of radii, up to six, flags of rows
+  one for each pair of rows that they compare, all others one. Nothing is adjusted for how many there are.
 - Where a size is given, the difference must also be {100 * MATTERS:g} points or more. Two attacks that differ by
   less are as strong as each other for what is said here, however many images show it.
+- That no difference was found doesn't say that there is none: an attack is called as weak as noise only where the
+  95 % interval leaves out that it does {100 * ALIKE:g} points more, which takes 73 images or more.
 - *rows*: the flag follows from a row, its reference and the other rows of the same victim and setting.
 - *audit*: it needs measurements of its own. It stands on all rows of the audited victim (same digest) in the same
   ball.
@@ -42,7 +45,8 @@ transfer attack takes the other radii, and what can't be checked says so. Packag
 `PLUGINS`, as in `robustnoise_attacks`.
 
 `--baseline "pgd-training(eps=0.3)"` trains the net that a noisy victim is compared with, its noise off; without one
-that is a constant answer, right on 1 in the number of classes.
+that is a constant answer, right on 1 in the number of classes, and a net that keeps more than that without its
+noise, but less than with it, can't be judged: noise on a net of which attacks leave a little looks like robustness.
 
 | exit status | meaning |
 |---|---|

@@ -36,9 +36,7 @@ class Worst:
 
     def interval(self) -> stats.Interval:
         """95 % interval over images."""
-        if self.draws == 1:
-            return stats.wilson(int(self.right.sum()), len(self.right))
-        return stats.mean_interval(self.right / self.draws, self.row.rng("worst"))
+        return stats.accuracy_interval(self.right, self.draws, self.row.rng("worst"))
 
     def minus(self, other: Worst, confidence: float) -> stats.Delta:
         """The paired difference, image by image."""

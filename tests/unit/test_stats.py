@@ -68,6 +68,14 @@ def test_a_coin_comes_back_as_a_coin(p: float) -> None:
 # worst case over attacks
 
 
+def test_the_interval_of_one_draw_knows_halves_from_whole_counts() -> None:
+    whole, halves = np.array([1.0] * 30 + [0.0] * 20), np.array([1.0] * 30 + [0.5] * 20)
+    assert stats.accuracy_interval(whole, 1, generator(1)) == stats.wilson(30, 50)
+    low, high = stats.accuracy_interval(halves, 1, generator(1))
+    assert low < 0.8 < high
+    assert stats.accuracy_interval(halves * 2, 2, generator(1)) == (low, high)
+
+
 def test_worst_case_gives_ties_to_the_attack_that_leaves_less_over_all_images() -> None:
     select, score = [[5, 9, 9], [5, 0, 9]], [[1, 2, 3], [4, 5, 6]]
     assert stats.worst_case(select, score).tolist() == [4.0, 5.0, 6.0]
