@@ -13,6 +13,7 @@ from robustnoise.stats.common import Floats as Floats
 from robustnoise.stats.common import Interval as Interval
 from robustnoise.stats.paired import non_inferiority as non_inferiority
 from robustnoise.stats.paired import paired_delta as paired_delta
+from robustnoise.stats.paired import superiority as superiority
 from robustnoise.stats.power import Resolution as Resolution
 from robustnoise.stats.power import resolution as resolution
 from robustnoise.stats.power import smallest_delta as smallest_delta
