@@ -78,6 +78,8 @@ class Tally:
             RowError: damaged, or a count is larger than the number of draws.
         """
         draws, passes = plain["draws"], plain.get("passes")
+        if type(draws) is not int or draws < 1:
+            raise RowError(f"draws = {draws!r}: expected a whole number of at least 1.")
         if passes is not None and (not isinstance(passes, int) or passes < 0):
             raise RowError(f"passes = {passes!r}: expected a whole number of at least 0, or none.")
         right = unpack(plain["right"], n)

@@ -24,7 +24,7 @@ from robustnoise.cli.running import (
     write_board,
 )
 from robustnoise.data import load_dataset
-from robustnoise.errors import BadParameter
+from robustnoise.errors import BadParameter, RowError
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.records import EvaluationRecord
 from robustnoise.report.plots import require_matplotlib
@@ -182,10 +182,17 @@ def _folders(place: Leaderboard, record: EvaluationRecord, given: Path | None) -
 
 
 def _submitted_names(record: EvaluationRecord) -> list[str]:
-    """Under which names the folders of a row's submissions may lie: plain ones alone."""
+    """Under which names the folders of a row's submissions may lie: plain ones alone.
+
+    Raises:
+        RowError: the row doesn't say.
+    """
     parts = [record.attack or {}, record.victim.victim]
-    cards = [part["submitted"]["card"] for part in parts if "submitted" in part]
-    return [check_name(str(card["name"])) for card in cards]
+    try:
+        names = [str(part["submitted"]["card"]["name"]) for part in parts if "submitted" in part]
+    except (KeyError, TypeError):
+        raise RowError("the row doesn't name what it scored as we write it.") from None
+    return [check_name(name) for name in names]
 
 
 def _show(record: EvaluationRecord, found: Rescored) -> None:
