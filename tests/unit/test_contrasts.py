@@ -154,6 +154,8 @@ def test_clean_accuracy_is_tested_against_a_margin(lost: int, finding: str) -> N
     (view,) = contrast_views([Contrast("a", "b", "clean", (), 0.02)], rows, 0)
     assert view.finding == finding
     assert view.delta is not None
+    a, b = (r.victim.clean.right for r in rows)
+    assert view.p == pytest.approx(min(1.0, 2 * stats.non_inferiority(a, 1, b, 1, 0.02)))
     # At 5 % twice the one-sided p says what the 95 % interval says.
     assert (finding == "not inferior") == (view.delta.low > -0.02)
 

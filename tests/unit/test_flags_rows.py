@@ -114,6 +114,9 @@ def test_black_box_rows_are_held_against_the_strongest_audit(black: int, found: 
     rows = [*audits, strong, other]
     # A row of another attack has it too: without the strong one the victim's worst case would look better.
     assert [flags(r, *rows) for r in rows] == [found] * 4
+    if found:
+        assert "pgd" not in raised(audits[0], rows)[0].text  # told beside the audit that it beats by least
+        assert raised(audits[0], rows)[0].text.startswith("per-victim against the strongest audit: -10.0 points")
     assert flags(strong) == []
 
 
