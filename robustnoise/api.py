@@ -27,7 +27,7 @@ from robustnoise.foreign import import_quietly, seeded_globals
 from robustnoise.models.classifier import InputWrapper, LayerWrapper, TorchClassifier, Wrapper, answer_from_logits
 from robustnoise.models.ensemble import Combine, Ensemble
 from robustnoise.models.export import to_art, to_foolbox
-from robustnoise.models.files import load_classifier
+from robustnoise.models.files import classifier_from_bytes, load_classifier, read_regular
 from robustnoise.models.fresh import create as create_model
 from robustnoise.protocols import (
     Answer,
@@ -167,6 +167,7 @@ __all__ = [
     "answer_from_logits",
     "as_floats",
     "build",
+    "classifier_from_bytes",
     "create",
     "create_model",
     "did_you_mean",
@@ -177,6 +178,7 @@ __all__ = [
     "load_classifier",
     "parse_options",
     "predict_blocks",
+    "read_regular",
     "require_differentiable",
     "require_modular",
     "seeded_globals",

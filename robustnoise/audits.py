@@ -195,15 +195,10 @@ class AuditRecord:
         return reasons[0] if reasons else f"the ladder has no attack for it ({', '.join(roles)})."
 
     def worst(self, measures: list[Measure]) -> stats.Floats:
-        """(n,) right counts under the worst of `measures` (one or more), chosen and counted on different draws.
-
-        Of attacks that are alike on an image's choosing draws, the one that leaves least of all images in those counts:
-        else the weaker ones would lift a victim of which the strongest leaves nothing.
-        """
+        """(n,) right counts under the worst of `measures` (one or more), chosen and counted on different draws."""
         tallies = [m.tally for m in measures if m.tally is not None]
-        select = np.stack([t.right if t.select is None else t.select for t in tallies]).astype(np.int64)
-        _, place = np.unique(select.sum(1), return_inverse=True)
-        return stats.worst_case(select * len(tallies) + place[:, None], np.stack([t.right for t in tallies]))
+        select = np.stack([t.right if t.select is None else t.select for t in tallies])
+        return stats.worst_case(select, np.stack([t.right for t in tallies]))
 
 
 def _measures(ladder: list[Mapping[str, Any]], counts: list[Mapping[str, Any]], n: int) -> Iterator[Measure]:

@@ -197,7 +197,7 @@ class Leaderboard:
         """
         rows = self.rows_or_advice()
         flags = self.flags(rows)
-        summary = views.summary([r for r in rows if self.ranked(r)], _blocked(flags))
+        summary = views.summary([r for r in rows if self.ranked(r)], flags)
         return flat_rows([self._view(r, flags[r.digest]) for r in rows], summary)
 
     def to_json(self) -> dict[str, Any]:
@@ -231,16 +231,16 @@ class Leaderboard:
         """
         rows = self.rows() if rows is None else rows
         board, flags = self.board, self.flags(rows)
-        ranked, blocked = [r for r in rows if unranked or self.ranked(r)], _blocked(flags)
+        ranked = [r for r in rows if unranked or self.ranked(r)]
         usual = sorted(ranked, key=self._unusual)
         # A point is shown on its curve; the tables are for the listed victims.
         listed = [r for r in rows if r.victim.victim["name"] not in board.points]
         return Contents(
             rows=[self._view(r, flags[r.digest]) for r in listed],
-            summary=views.summary([r for r in ranked if r.victim.victim["name"] not in board.points], blocked),
+            summary=views.summary([r for r in ranked if r.victim.victim["name"] not in board.points], flags),
             curves=[*(curve_view(curve, usual) for curve in board.curves), *query_views(usual)],
             published=published_views(board.published, usual),
-            contrasts=contrast_views(board.contrasts, usual, board.file.run.seed, blocked),
+            contrasts=contrast_views(board.contrasts, usual, board.file.run.seed, flags),
             variance=variance_views([r for r in usual if r.victim.victim["name"] not in board.points]),
             submitted=submitted(listed),
         )
@@ -303,11 +303,6 @@ class Leaderboard:
     def verify(self) -> list[str]:
         """What is wrong with the board's files; none if they follow from each other (`robustnoise.verification`)."""
         return problems_of(self)
-
-
-def _blocked(flags: Mapping[str, Sequence[Raised]]) -> set[str]:
-    """Digests of the rows that a flag keeps out of the ranking."""
-    return {digest for digest, found in flags.items() if blocks(found)}
 
 
 def _audited(victim: Mapping[str, Any], threat: Mapping[str, Any]) -> str:

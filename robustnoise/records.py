@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from robustnoise import stats
 from robustnoise.errors import RowError
+from robustnoise.rowshape import check_shape
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import digest_of
 from robustnoise.tally import Tally, pack, unpack
@@ -97,12 +98,6 @@ class Arm:
         )
 
 
-REQUIRED = {
-    "setting": ("data", "threat", "budget", "draws", "seed", "block", "identity"),
-    "attack": ("name", "text", "scope", "null", "spec"),
-    "victim": ("name", "text", "digest"),
-}
-"""What a row's identity must hold to be shown and ranked; a row without an attack has None there."""
 ARMS = ("victim", "reference", "undefended")
 
 
@@ -257,18 +252,12 @@ class EvaluationRecord:
         try:
             identity, outcome, n = verified(plain, "row")
             _no_hidden([identity, plain["provenance"]])
-            for part, keys in REQUIRED.items():
-                if part == "attack" and identity[part] is None:
-                    continue
-                missing = [k for k in keys if k not in identity[part]]
-                if missing:
-                    raise RowError(f"the {part} of the row lacks {', '.join(missing)}.")
+            check_shape(plain)
             arms = {
                 name: None if identity[name] is None else Arm.from_json(identity[name], outcome[name], n)
                 for name in ARMS
             }
-            if arms["victim"] is None:
-                raise RowError("the row has no victim.")
+            assert arms["victim"] is not None
             for name, arm in arms.items():
                 if arm is not None and (arm.adversarial is None) != (identity["attack"] is None):
                     raise RowError(f"the {name} has adversarial counts without an attack, or an attack without counts.")

@@ -78,12 +78,18 @@ class Tally:
             RowError: damaged, or a count is larger than the number of draws.
         """
         draws, passes = plain["draws"], plain.get("passes")
+        if type(draws) is not int or draws < 1:
+            raise RowError(f"draws = {draws!r}: expected a whole number of at least 1.")
         if passes is not None and (not isinstance(passes, int) or passes < 0):
             raise RowError(f"passes = {passes!r}: expected a whole number of at least 0, or none.")
         right = unpack(plain["right"], n)
         abstained = np.zeros(n, np.uint16) if plain["abstained"] is None else unpack(plain["abstained"], n)
         select = None if plain["select"] is None else unpack(plain["select"], n)
-        for name, counts in (("right", right), ("right + abstained", right + abstained), ("select", select)):
+        for name, counts in (
+            ("right", right),
+            ("right + abstained", right.astype(np.int64) + abstained),
+            ("select", select),
+        ):
             if counts is not None and n and int(counts.max()) > draws:
                 raise RowError(f"{name} counts go up to {int(counts.max())}, but there were {draws} draws.")
         return cls(right, abstained, select, draws, passes)
@@ -103,6 +109,4 @@ class Tally:
 
     def interval(self, rng: np.random.Generator) -> stats.Interval:
         """95 % interval of the accuracy, over images."""
-        if self.draws == 1:
-            return stats.wilson(int(self.right.sum()), len(self.right))
-        return stats.mean_interval(self.right / self.draws, rng)
+        return stats.accuracy_interval(self.right, self.draws, rng)

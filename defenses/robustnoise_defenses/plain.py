@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -19,7 +19,8 @@ from robustnoise.api import (
     DefenseTraits,
     LeadingTraining,
     Stage,
-    load_classifier,
+    classifier_from_bytes,
+    read_regular,
 )
 
 
@@ -43,19 +44,11 @@ class Pretrained(Defense):
     sha256: Annotated[str, Field(description="hash of the file; empty takes the file as it is")] = ""
 
     def check(self) -> None:
-        """Read the file's hash."""
-        found = self._hash()
-        if self.sha256 and found != self.sha256:
-            raise BadData(f"{self.path}: sha256 is {found}, expected {self.sha256}: the file has changed.")
-        object.__setattr__(self, "sha256", found)
-
-    def _hash(self) -> str:
-        try:
-            return hashlib.sha256(Path(self.path).read_bytes()).hexdigest()
-        except OSError as error:
-            raise BadData(
-                f"pretrained: {self.path}: {error.strerror}. Expected a file of robustnoise.models.save_classifier."
-            ) from None
+        """Fill in the hash. Where it is given, as in every row, no file is touched before the weights are asked for."""
+        if not self.sha256:
+            object.__setattr__(self, "sha256", hashlib.sha256(read_regular(self.path)).hexdigest())
+        elif not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise BadParameter(f"pretrained: sha256 = {self.sha256[:80]!r}: expected 64 hexadecimal digits.")
 
     def train(self, model: Classifier, ctx: Context, stages: Sequence[Defense]) -> Classifier:
         """The stored classifier, if it takes the same images and classes as `model`."""
@@ -65,8 +58,14 @@ class Pretrained(Defense):
                 f"pretrained trains nothing, so {', '.join(others)} would have no effect. Expected inference stages "
                 "alone behind it; put plain-training or another training in its place."
             )
-        self.check()
-        loaded = load_classifier(self.path)
+        content = read_regular(self.path)
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.sha256:
+            raise BadData(f"{self.path}: sha256 is {found}, expected {self.sha256}: the file has changed.")
+        try:
+            loaded = classifier_from_bytes(content)
+        except BadData as error:
+            raise BadData(f"{self.path}: {error}") from None
         if (loaded.input_shape, loaded.num_classes) != (tuple(model.input_shape), model.num_classes):
             raise BadData(
                 f"{self.path}: holds a classifier of {loaded.num_classes} classes for images {loaded.input_shape}; "

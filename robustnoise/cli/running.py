@@ -80,7 +80,7 @@ def run_board(
         require_matplotlib()
     output = output or Path("runs") / board.name
     # Written first: a folder that can't be written to is found before hours of work.
-    atomic_write(output / "board.toml", (folder / "board.toml").read_bytes())
+    write_board(output, folder)
     failures: list[str] = []
     records = run_experiment(experiment, jobs, failures)
     target = Leaderboard(output)
@@ -100,6 +100,17 @@ def run_board(
         stdout().print(line, highlight=False, soft_wrap=True)
     stdout().print(f"Rows and REPORT.md are in {output}.", highlight=False, soft_wrap=True)
     report_failures(failures)
+
+
+def write_board(output: Path, folder: Path) -> None:
+    """Put the board of `folder` into the folder of a run.
+
+    Raises:
+        BadParameter: that one is another board's.
+    """
+    if (output / "board.toml").is_file() and (other := load_board(output).name) != (name := load_board(folder).name):
+        raise BadParameter(f"--output {output}: is the folder of board {other!r}; expected one of {name!r}, or none.")
+    atomic_write(output / "board.toml", (folder / "board.toml").read_bytes())
 
 
 def _audits(experiment: Experiment, board: Board) -> list[AuditRecord]:

@@ -21,9 +21,10 @@ from robustnoise.cli.running import (
     run_experiment,
     show_plan,
     target_options,
+    write_board,
 )
 from robustnoise.data import load_dataset
-from robustnoise.errors import BadParameter
+from robustnoise.errors import BadParameter, RowError
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.records import EvaluationRecord
 from robustnoise.report.plots import require_matplotlib
@@ -32,6 +33,7 @@ from robustnoise.report.text import delta
 from robustnoise.report.views import Figure
 from robustnoise.rowfiles import read_row
 from robustnoise.store import atomic_write, pack_arrays
+from robustnoise.submission.card import read_card
 from robustnoise.submission.folder import check_name
 from robustnoise.submission.rescoring import ALPHA, Opening, Rescored, absent, compare
 from robustnoise.submission.standing import SUBMISSIONS
@@ -68,7 +70,7 @@ def submit(
     output = output or Path("runs") / f"{board.board.name}-{submission.name}"
     if (output / "board.toml").is_file():
         submission.check_names(Leaderboard(output))
-    atomic_write(output / "board.toml", (find_board(name) / "board.toml").read_bytes())
+    write_board(output, find_board(name))
     for file in submission.files.values():
         atomic_write(output / SUBMISSIONS / submission.name / file.name, file.content)
     failures: list[str] = []
@@ -120,10 +122,8 @@ def rescore(
     """Score a row in fresh draws, show old beside fresh, and say whether the numbers hold."""
     load_plugins(plugins)
     place, record = find_row(row, board)
-    beside = place.path / SUBMISSIONS
-    folder = folder or next((p for name in _submitted_names(record) if (p := beside / name).is_dir()), None)
     opening = Opening(
-        place.board, folder, data_dir, plugins, trust_code=trust_code, journals=journals(),
+        place.board, _folders(place, record, folder), data_dir, plugins, trust_code=trust_code, journals=journals(),
         options=target_options(options),
     )  # fmt: skip
     experiment = opening.experiment(record, scoring_seed)
@@ -165,11 +165,34 @@ def find_row(row: str, board: str | None) -> tuple[Leaderboard, EvaluationRecord
     return place, read_row(paths[0])
 
 
+def _folders(place: Leaderboard, record: EvaluationRecord, given: Path | None) -> dict[str, Path]:
+    """Where what the row scored lies, by the names on the cards: beside the rows, or `given` for the one it is of.
+
+    Raises:
+        BadParameter: `given` is of nothing that the row scored.
+    """
+    names = _submitted_names(record)
+    found = {name: path for name in names if (path := place.path / SUBMISSIONS / name).is_dir()}
+    if given is not None:
+        name = read_card(given).name
+        if name not in names:
+            raise BadParameter(f"--submission {given}: is {name!r}; the row scored {', '.join(names) or 'none'}.")
+        found[name] = given
+    return found
+
+
 def _submitted_names(record: EvaluationRecord) -> list[str]:
-    """Under which names the folders of a row's submissions may lie: plain ones alone."""
+    """Under which names the folders of a row's submissions may lie: plain ones alone.
+
+    Raises:
+        RowError: the row doesn't say.
+    """
     parts = [record.attack or {}, record.victim.victim]
-    cards = [part["submitted"]["card"] for part in parts if "submitted" in part]
-    return [check_name(str(card["name"])) for card in cards]
+    try:
+        names = [str(part["submitted"]["card"]["name"]) for part in parts if "submitted" in part]
+    except (KeyError, TypeError):
+        raise RowError("the row doesn't name what it scored as we write it.") from None
+    return [check_name(name) for name in names]
 
 
 def _show(record: EvaluationRecord, found: Rescored) -> None:

@@ -14,6 +14,7 @@ from robustnoise.flags.rows import raised as raised
 from robustnoise.flags.table import ALPHA as ALPHA
 from robustnoise.flags.table import FLAGS as FLAGS
 from robustnoise.flags.table import MATTERS as MATTERS
+from robustnoise.flags.table import OF_ATTACKS as OF_ATTACKS
 from robustnoise.flags.table import Flag as Flag
 from robustnoise.flags.table import Raised as Raised
 from robustnoise.flags.table import blocks as blocks

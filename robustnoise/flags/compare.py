@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from robustnoise import stats
-from robustnoise.flags.table import ALPHA, MATTERS
+from robustnoise.flags.table import ALIKE, ALPHA, MATTERS
 from robustnoise.stats import Counts, Delta
 from robustnoise.tally import Tally
 
@@ -27,11 +27,18 @@ def lower(delta: Delta) -> bool:
     return sure(delta) and delta.estimate <= -MATTERS
 
 
+def no_lower(delta: Delta) -> bool | None:
+    """Whether a is as high as b: not surely below it, and surely not by `ALIKE`; None where the images can't tell."""
+    if sure(delta) and delta.estimate < 0:
+        return False
+    if delta.low > -ALIKE:
+        return True
+    return False if delta.high < 0 else None
+
+
 def interval(right: Counts, draws: int, rng: np.random.Generator) -> stats.Interval:
     """Of an accuracy, at `ALPHA`."""
-    if draws == 1:
-        return stats.wilson(round(float(np.sum(right))), len(right), 1 - ALPHA)
-    return stats.mean_interval(np.asarray(right) / draws, rng, 1 - ALPHA)
+    return stats.accuracy_interval(right, draws, rng, 1 - ALPHA)
 
 
 def chance(setting: Any) -> float:

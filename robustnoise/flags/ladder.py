@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 from robustnoise.audits import BLACK_BOX, WHITE_BOX, AuditRecord, Measure
-from robustnoise.flags.compare import accuracy, beside, chance, difference, interval, lower, percent, sure
+from robustnoise.flags.compare import accuracy, beside, chance, difference, interval, lower, no_lower, percent, sure
 from robustnoise.flags.rows import runs_code
-from robustnoise.flags.table import ENOUGH, FLAGS, FLAT, Raised
+from robustnoise.flags.table import ALPHA, ENOUGH, FLAGS, FLAT, Raised
 from robustnoise.stats import Delta
 from robustnoise.tally import Tally
 
@@ -35,7 +36,11 @@ Found = tuple[str, str]
 
 def checks(audit: AuditRecord) -> list[Check]:
     """Every check, in the order of the ladder."""
-    return [Check(flag, *check(audit)) for flag, check in CHECKS.items()]
+    found = [Check(flag, *check(audit)) for flag, check in CHECKS.items()]
+    if audit.n >= TESTABLE:
+        return found
+    few = f"{audit.n} images, of which no test at alpha {ALPHA:g} can say anything."
+    return [Check(c.flag, IMPOSSIBLE, few) if c.flag in TESTS and c.state == PASSED else c for c in found]
 
 
 def raised_by(audit: AuditRecord) -> tuple[Raised, ...]:
@@ -99,7 +104,10 @@ def _control(audit: AuditRecord) -> Found:
         return PASSED, f"random noise alone leaves {accuracy(control)} %, not surely more than a constant answer."
     delta = difference(audit.worst(attacks), _draws(attacks), control.right, control.draws, audit.rng("control"))
     text = f"{_names(attacks)} against random noise, which leaves {accuracy(control)} %: {beside(delta)}."
-    return _verdict(not (sure(delta) and delta.estimate < 0), text)
+    alike = no_lower(delta)
+    if alike is None:
+        return IMPOSSIBLE, f"{text.rstrip('.')}: too few images to tell."
+    return _verdict(alike, text)
 
 
 def _steps(audit: AuditRecord) -> Found:
@@ -186,6 +194,8 @@ def _noise_off(audit: AuditRecord) -> Found:
     left = percent(float(audit.worst(black).mean()) / _draws(black))
     text = f"noise off, {off[0].label} leaves {accuracy(quiet)} %, of {against}; "
     text += f"with noise, black-box attacks leave {left} %."
+    if not below and not baseline and lower(gain):
+        return IMPOSSIBLE, f"{text} Whether that is more than noise needs an adversarially trained baseline: give one."
     return _verdict(below and lower(gain), text)
 
 
@@ -224,3 +234,15 @@ CHECKS: dict[str, Callable[[AuditRecord], Found]] = {
     "NOISE_OFF_BELOW_BASELINE": _noise_off,
 }
 """The ladder: cheap checks first."""
+
+TESTS = (
+    "NULL_CONTROL_DROPS",
+    "STEPS_NOT_CONVERGED",
+    "EOT_NOT_CONVERGED",
+    "NOT_MONOTONE_IN_EPS",
+    "BLACKBOX_BEATS_WHITEBOX",
+    "NOISE_OFF_BELOW_BASELINE",
+)
+"""Those that compare accuracies, and can be raised from `TESTABLE` images on."""
+TESTABLE = math.ceil(1 - math.log2(ALPHA))
+"""Where all pairs are discordant in one direction, McNemar's p is 2^(1 - n)."""

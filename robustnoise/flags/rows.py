@@ -7,8 +7,8 @@ from typing import Any
 
 from robustnoise import stats
 from robustnoise.errors import RobustnoiseError
-from robustnoise.flags.compare import beside, chance, difference, lower, percent, sure
-from robustnoise.flags.table import OUTSIDE, STRANGER, UNSPENT, Raised
+from robustnoise.flags.compare import beside, chance, difference, lower, no_lower, percent, sure
+from robustnoise.flags.table import OUTSIDE, STRANGER, TIGHT, UNSPENT, Raised
 from robustnoise.models.targets.text import TargetText
 from robustnoise.records import EvaluationRecord
 from robustnoise.stats import Delta
@@ -78,7 +78,7 @@ def _control(record: EvaluationRecord, same: Rows) -> str | None:
         if left <= chance(record.setting):
             continue
         delta = _below(record, row, "control")
-        if not (sure(delta) and delta.estimate < 0):
+        if no_lower(delta):
             return f"against {row.attack['name']}, which leaves {percent(left)} %: {beside(delta)}."
     return None
 
@@ -89,7 +89,7 @@ def _not_hurt(record: EvaluationRecord, _same: Rows) -> str | None:
         return None
     a, b = net.adversarial, net.clean
     delta = difference(a.right, a.draws, b.right, b.draws, record.rng("flag", "undefended"))
-    if sure(delta) and delta.estimate < 0:
+    if not no_lower(delta):
         return None
     return f"{net.victim['name']} under the attack, against clean images: {beside(delta)}."
 
@@ -128,12 +128,14 @@ def _stranger(record: EvaluationRecord, _same: Rows) -> str | None:
 
 def _unspent(record: EvaluationRecord, _same: Rows) -> str | None:
     """For attacks on single images: what stands is what no claim was made about, else what is still right."""
-    granted = (record.setting.get("budget") or {}).get("per_image")
-    arm = record.victim
+    budget, arm = record.setting.get("budget") or {}, record.victim
+    total = budget.get("total")
+    granted = total / record.n if budget.get("per_image") is None and total is not None else budget.get("per_image")
     if _scope(record) != "per-victim" or granted is None or arm.agreement is not None:
         return None
+    if record.attack is not None and "submitted" in record.attack:
+        return None
     standing = float((~arm.claimed).mean()) if arm.claimed is not None else arm.scored.accuracy
-    total = record.setting["budget"].get("total")
     had = standing * granted * record.n
     had = had if total is None else min(had, total)
     if arm.queries >= UNSPENT * had:
@@ -153,6 +155,10 @@ def _few(record: EvaluationRecord, _same: Rows) -> str | None:
     other = record.reference
     theirs = None if other is None else other.scored
     if theirs is None or _scope(record) == "control":
+        return None
+    delta = record.delta()
+    found = stats.resolution(mine.right, mine.draws, theirs.right, theirs.draws)
+    if delta is not None and found.enough and delta.low > -TIGHT and delta.high < TIGHT:
         return None
     return stats.too_few(mine.right, mine.draws, theirs.right, theirs.draws)
 

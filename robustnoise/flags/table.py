@@ -9,10 +9,14 @@ ALPHA = 0.001
 """Level of every test of a flag, two-sided."""
 MATTERS = 0.02
 """A difference of accuracies below it is told and raises nothing, however sure it is."""
+ALIKE = 0.05
+"""An attack is called as weak as another only where the 95 % interval leaves out that it takes this much more."""
 FLAT = 0.05
 """Share of images without a gradient from which it is said that gradients are missing."""
 ENOUGH = 256
 """Images of an audit below which little is found."""
+TIGHT = 0.01
+"""A delta whose 95 % interval lies this near to 0 is known well enough to be called none."""
 OUTSIDE = 0.5 / 255
 """Pixels outside of the ball that rounding can explain."""
 STRANGER = 0.2
@@ -46,12 +50,17 @@ class Raised(NamedTuple):
     text: str
 
 
+OF_ATTACKS = ("CONTROL_AS_STRONG", "BASELINE_NOT_HURT")
+"""Blocking flags of a row that speak against its attack, not against its victim."""
+
+
 def blocks(found: Iterable[Raised]) -> bool:
     """Whether one of them keeps a row out of the ranking."""
     return any(FLAGS[raised.flag].blocks for raised in found)
 
 
 _TEST = f"(paired on the same images, alpha {ALPHA}, two-sided)"
+_ALIKE = f"{_TEST}, and the 95 % interval leaves out {100 * ALIKE:g} points less: with few images nothing is said"
 _BY = f"by {100 * MATTERS:g} points or more {_TEST}"
 
 FLAGS: dict[str, Flag] = {
@@ -90,7 +99,7 @@ FLAGS: dict[str, Flag] = {
     ),
     "CONTROL_AS_STRONG": Flag(
         "both",
-        raised_if=f"an attack leaves no lower accuracy than random noise of the same radius {_TEST}; not where noise "
+        raised_if=f"an attack leaves no lower accuracy than random noise of the same radius {_ALIKE}; not where noise "
         "leaves nothing (rows) or not surely more than a constant answer would (audit). Audit: the white-box attacks "
         "together, without gradients the black-box ones",
         means="The attack does nothing that noise doesn't do: it is broken, or the victim doesn't look at the image.",
@@ -139,15 +148,17 @@ FLAGS: dict[str, Flag] = {
         "audit",
         raised_if="with its noise switched off the same net, under the first white-box attack, keeps less than the "
         f"baseline does {_TEST}; while black-box attacks leave more of the noisy victim {_BY}. Without a baseline: "
-        f"surely keeps less than a constant answer would, 1 in the number of classes (interval at alpha {ALPHA})",
+        f"surely keeps less than a constant answer would, 1 in the number of classes (interval at alpha {ALPHA}); "
+        "where it keeps more, and noise adds to it, nothing can be said without one",
         means="The net itself has no robustness beyond the baseline's: what is gained is randomness, which hides the "
         "way to adversarial images and removes none.",
-        do="Train the net adversarially, and report the noise's gain beside that net's own robustness.",
+        do="Give the audit a baseline. Train the net adversarially, and report the noise's gain beside that net's own "
+        "robustness.",
         blocks=True,
     ),
     "BASELINE_NOT_HURT": Flag(
         "rows",
-        raised_if=f"the undefended net loses nothing to the attack {_TEST}; controls aside",
+        raised_if=f"the undefended net loses nothing to the attack {_ALIKE}; controls aside",
         means="An attack that can't hurt a net without defense shows nothing about one with it.",
         do="Use a stronger attack or a larger radius.",
         blocks=True,
@@ -170,7 +181,8 @@ FLAGS: dict[str, Flag] = {
     ),
     "BUDGET_UNSPENT": Flag(
         "rows",
-        raised_if=f"the attack used less than {100 * UNSPENT:g} % of the queries that it had for images which stood",
+        raised_if=f"the attack used less than {100 * UNSPENT:g} % of the queries that it had for images which stood "
+        "(of a total budget: its even share for each); not images that were handed in, whose queries are claimed",
         means="It gave up early. The number is one for fewer queries than the board grants.",
         do="Let it ask on, or state the smaller budget.",
         blocks=False,
@@ -186,7 +198,8 @@ FLAGS: dict[str, Flag] = {
     "TOO_FEW_IMAGES": Flag(
         "both",
         raised_if="the delta to the reference can't be resolved at this n: fewer than 10 discordant pairs, or a "
-        f"smallest delta (80 % power) above the one seen. Audit: fewer than {ENOUGH} images",
+        f"smallest delta (80 % power) above the one seen, unless its 95 % interval lies within {100 * TIGHT:g} point "
+        f"of 0. Audit: fewer than {ENOUGH} images",
         means="Differences of this size can't be told from chance.",
         do="Take more images, or make no claim about the difference.",
         blocks=False,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import struct
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from robustnoise.registry import spec_of
 from robustnoise.store import atomic_write
 
 FORMAT = "robustnoise-classifier-1"
+MAX_BYTES = 4 << 30
+"""Of a file of weights."""
 
 
 def classifier_bytes(classifier: TorchClassifier) -> bytes:
@@ -58,16 +62,31 @@ def save_classifier(classifier: TorchClassifier, path: str | Path) -> None:
     atomic_write(Path(path), classifier_bytes(classifier))
 
 
+def read_regular(path: str | Path) -> bytes:
+    """The content of a regular file of at most `MAX_BYTES`; never waits at a pipe or reads a device.
+
+    Raises:
+        BadData: it is absent, something else, or too large.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path}: {getattr(error, 'strerror', error)}. Expected a file of save_classifier.") from None
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+        os.close(handle)
+        raise BadData(f"{path}: expected a regular file of at most {MAX_BYTES:,} bytes.")
+    with os.fdopen(handle, "rb") as file:
+        return file.read(MAX_BYTES)
+
+
 def load_classifier(path: str | Path) -> TorchClassifier:
     """Read a file of `save_classifier`.
 
     Raises:
         BadData: it is absent, damaged, of another format, or its weights don't fit its architecture.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise BadData(f"{path}: {error.strerror}. Expected a file of save_classifier.") from None
+    content = read_regular(path)
     try:
         return classifier_from_bytes(content)
     except BadData as error:

@@ -62,10 +62,7 @@ class Audit:
         if not done:
             return None
         right, draws = self.record.worst(done), self.record.clean.draws
-        if draws == 1:
-            interval = stats.wilson(int(right.sum()), len(right))
-        else:
-            interval = stats.mean_interval(right / draws, self.record.rng("worst", *roles))
+        interval = stats.accuracy_interval(right, draws, self.record.rng("worst", *roles))
         return Figure(float(right.mean() / draws), *interval)
 
     @cached_property

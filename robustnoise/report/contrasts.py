@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from robustnoise import stats
 from robustnoise.records import EvaluationRecord
 from robustnoise.report.ranking import Worst, worst_of
+from robustnoise.report.standings import Flags, against_victim, says_nothing
 
 LEVEL = 0.05
 
@@ -68,7 +69,7 @@ class ContrastView:
 
 
 def contrast_views(
-    contrasts: Sequence[Contrast], records: Sequence[EvaluationRecord], seed: int, blocked: Collection[str] = ()
+    contrasts: Sequence[Contrast], records: Sequence[EvaluationRecord], seed: int, flags: Flags | None = None
 ) -> list[ContrastView]:
     """Every declared contrast, measured on the rows of one seed.
 
@@ -76,14 +77,15 @@ def contrast_views(
         contrasts: in the order of the board.
         records: rows that follow the board's protocol; the first of a victim and attack counts.
         seed: the board's; rows of others are no part of a contrast.
-        blocked: digests of rows with a flag that blocks.
+        flags: raised on the records, by digest; None for none.
     """
     first: dict[tuple[str, str | None], EvaluationRecord] = {}
+    flags = flags or {}
     for record in records:
         if record.setting["seed"] == seed:
             attack = record.attack["name"] if record.attack else None
             first.setdefault((record.victim.victim["name"], attack), record)
-    found = [_measured(contrast, first, blocked) for contrast in contrasts]
+    found = [_measured(contrast, first, flags) for contrast in contrasts]
     adjusted = stats.holm([1.0 if view.p is None else view.p for view in found])
     return [
         ContrastView(v.contrast, v.note, v.delta, v.p, None if v.p is None else float(p), v.resolution)
@@ -91,10 +93,8 @@ def contrast_views(
     ]
 
 
-def _measured(
-    contrast: Contrast, rows: dict[tuple[str, str | None], EvaluationRecord], blocked: Collection[str]
-) -> ContrastView:
-    sides, used = [], []
+def _measured(contrast: Contrast, rows: dict[tuple[str, str | None], EvaluationRecord], flags: Flags) -> ContrastView:
+    sides, used = [], list[EvaluationRecord]()
     for name in (contrast.victim, contrast.against):
         if contrast.attacks:
             wanted = [rows.get((name, attack)) for attack in contrast.attacks]
@@ -103,13 +103,15 @@ def _measured(
         present = [r for r in wanted if r is not None]
         if len(present) < len(wanted):
             return ContrastView(contrast, f"not measured: {name} has no row yet")
+        # What speaks against an attack says nothing about clean images.
+        flag = against_victim(present, flags) or (contrast.attacks and says_nothing(present, flags))
+        if flag:
+            return ContrastView(contrast, f"not measured: {flag} on {name}")
         used += present
         clean = present[0].victim.clean
         sides.append(
             worst_of(present) if contrast.attacks else Worst(clean.right.astype(np.float64), clean.draws, present[0])
         )
-    if any(r.digest in blocked for r in used):
-        return ContrastView(contrast, "not measured: a flag blocks one of its rows")
     if any(r.setting["data"] != used[0].setting["data"] for r in used):
         return ContrastView(contrast, "not measured: the rows are of other images")
     mine, theirs = sides

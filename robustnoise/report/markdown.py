@@ -30,8 +30,8 @@ exact test for two deterministic victims, bootstrap and sign-flip test otherwise
 unadjusted and exploratory. *Attack success* is over the images that are right at first, whose number stands beside it.
 Victims that share a rank (1=) are not told apart by their paired differences from the best of them. A stochastic victim
 is scored in fresh draws that no attack has seen. The null attack hands in the images as they are:
-what is lost under it is lost to the draws. *Shared* attacks never ask the victim; *per-victim* attacks label their
-substitute's data through the victim's own oracle. The two are different threat models and are not ranked together."""
+what is lost under it is lost to the draws. *Shared* attacks never ask the victim; *per-victim* attacks ask its
+oracle, for a substitute's labels or image by image. The two are different threat models and are not ranked together."""
 CLAIMED = """\
 *Claimed: wrong* is how many images the attack takes for misclassified, and the share of wrong answers to them in the
 scoring draws, which the attack has not seen."""

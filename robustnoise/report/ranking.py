@@ -36,14 +36,11 @@ class Worst:
 
     def interval(self) -> stats.Interval:
         """95 % interval over images."""
-        if self.draws == 1:
-            return stats.wilson(int(self.right.sum()), len(self.right))
-        return stats.mean_interval(self.right / self.draws, self.row.rng("worst"))
+        return stats.accuracy_interval(self.right, self.draws, self.row.rng("worst"))
 
-    def minus(self, other: Worst, confidence: float) -> stats.Delta:
-        """The paired difference, image by image."""
-        rng = self.row.rng("rank", other.row.digest)
-        return stats.paired_delta(self.right, self.draws, other.right, other.draws, rng, confidence)
+    def surely_above(self, other: Worst, level: float) -> bool:
+        """Whether the paired difference, image by image, is above 0 in a one-sided test at `level`."""
+        return stats.superiority(self.right, self.draws, other.right, other.draws) < level
 
 
 def worst_of(rows: Sequence[EvaluationRecord]) -> Worst:
@@ -72,16 +69,16 @@ class Rank(NamedTuple):
 def ranks(entries: Sequence[Worst]) -> list[Rank]:
     """The rank of each of k victims on the same images; a tie is a shared rank.
 
-    From the best accuracy downwards, the first victim leads a group. Each next one joins it if the interval of the
-    leader's paired difference to it holds 0, and leads a group of its own otherwise. The place of a group is one more
-    than the number of victims in the groups above. The intervals have confidence 1 - 0.05 / (k (k - 1) / 2), so that
-    equal victims are parted anywhere with a chance of at most 5 %, whoever happens to lead.
+    From the best accuracy downwards, the first victim leads a group. Each next one joins it unless the leader is surely
+    above it, and leads a group of its own otherwise. The place of a group is one more than the number of victims in the
+    groups above. The one-sided tests are at 0.05 / (k (k - 1)), so that equal victims are parted anywhere with a chance
+    of at most 5 %, whoever happens to lead.
     """
     order = sorted(range(len(entries)), key=lambda i: (-entries[i].value, entries[i].row.digest))
     pairs = len(entries) * (len(entries) - 1) // 2
     groups: list[list[int]] = []
     for i in order:
-        if groups and entries[groups[-1][0]].minus(entries[i], 1 - ALPHA / pairs).low <= 0:
+        if groups and not entries[groups[-1][0]].surely_above(entries[i], ALPHA / pairs / 2):
             groups[-1].append(i)
         else:
             groups.append([i])

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from robustnoise.flags import Raised, blocks
 from robustnoise.report.curves import CurveView, Midpoint, Value
 from robustnoise.report.published import PublishedView
+from robustnoise.report.ranking import Rank
 from robustnoise.report.text import delta, percent, points, share
 from robustnoise.report.views import CLEAN, RowView, Summary, Verdicts
 
@@ -75,13 +76,18 @@ def summary_table(summary: Sequence[Summary]) -> Table:
             percent(s.clean),
             delta(s.null),
             percent(s.shared),
-            s.rank_shared.text if s.rank_shared else "-",
+            _place(s.rank_shared, s.why_shared),
             percent(s.per_victim),
-            s.rank_per_victim.text if s.rank_per_victim else "-",
+            _place(s.rank_per_victim, s.why_per_victim),
         )
         for s in summary
     ]
     return table("Victims", head, lines)
+
+
+def _place(rank: Rank | None, why: str) -> str:
+    """A rank, or why there is none."""
+    return rank.text if rank else f"no: {why}" if why else "-"
 
 
 def row_tables(rows: Sequence[RowView]) -> Iterator[Table]:

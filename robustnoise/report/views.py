@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from robustnoise import stats
 from robustnoise.flags import Raised
 from robustnoise.records import Arm, EvaluationRecord
-from robustnoise.report.ranking import Rank, ranks, worst_of
+from robustnoise.report.ranking import Rank
+from robustnoise.report.standings import Flags, Standing, standings
 from robustnoise.spec import digest_of
 from robustnoise.tally import Tally
 
@@ -222,7 +223,7 @@ class Summary:
 
     `shared` and `per_victim` are worst cases image by image over the attacks of that scope, two threat models that are
     never mixed in one ranking: each has ranks of its own (`ranking.ranks`), among the victims of one seed and setting.
-    A victim that lacks an attack which another one has, or that a flag blocks, has None there.
+    Where there is none (`standings.standings`), `why_shared` or `why_per_victim` names a flag or a lacking attack.
     """
 
     victim: str
@@ -234,28 +235,29 @@ class Summary:
     rank_shared: Rank | None
     per_victim: Figure | None
     rank_per_victim: Rank | None
+    why_shared: str = ""
+    why_per_victim: str = ""
 
 
-def summary(records: Sequence[EvaluationRecord], blocked: Collection[str] = ()) -> list[Summary]:
+def summary(records: Sequence[EvaluationRecord], flags: Flags | None = None) -> list[Summary]:
     """The victims of a board, those with the best worst case over shared attacks first.
 
     Rows without an attack have no worst case to sum up and are left out.
 
     Args:
         records: rows.
-        blocked: digests of rows with a flag that blocks; their victims aren't ranked in that scope, and where the row
-            is one of a control in none.
+        flags: raised on them, by digest; None for none.
     """
     # By the whole identity, not by name: two nets of one name are two victims, and their rows are never mixed.
     groups: dict[str, list[EvaluationRecord]] = {}
     for record in records:
         if record.attack is not None:
             groups.setdefault(digest_of([record.victim.victim, record.setting]), []).append(record)
-    ranked = {scope: _ranked(list(groups.values()), scope, blocked) for scope in ("shared", "per-victim")}
+    stand = {scope: standings(list(groups.values()), scope, flags or {}) for scope in ("shared", "per-victim")}
     found = []
     for i, rows in enumerate(groups.values()):
         null = next((r.drop for r in rows if r.attack and r.attack["null"]), None)
-        (shared, rank_shared), (per_victim, rank_per_victim) = ranked["shared"][i], ranked["per-victim"][i]
+        shared, per_victim = stand["shared"][i], stand["per-victim"][i]
         found.append(
             Summary(
                 victim=rows[0].victim.victim["name"],
@@ -263,10 +265,12 @@ def summary(records: Sequence[EvaluationRecord], blocked: Collection[str] = ()) 
                 n=rows[0].n,
                 clean=clean_accuracy(rows[0]),
                 null=_maybe(null),
-                shared=shared,
-                rank_shared=rank_shared,
-                per_victim=per_victim,
-                rank_per_victim=rank_per_victim,
+                shared=_worst(shared),
+                rank_shared=shared.rank,
+                per_victim=_worst(per_victim),
+                rank_per_victim=per_victim.rank,
+                why_shared=shared.why,
+                why_per_victim=per_victim.why,
             )
         )
 
@@ -277,24 +281,6 @@ def summary(records: Sequence[EvaluationRecord], blocked: Collection[str] = ()) 
     return sorted(found, key=order)
 
 
-def _ranked(
-    groups: Sequence[Sequence[EvaluationRecord]], scope: str, blocked: Collection[str]
-) -> list[tuple[Figure | None, Rank | None]]:
-    """The worst case of each victim over the attacks of `scope`, and its rank among those of its setting."""
-    chosen = [[r for r in rows if r.attack and r.attack["scope"] == scope] for rows in groups]
-    worst = [worst_of(rows) if rows else None for rows in chosen]
-    places: dict[int, Rank] = {}
-    settings = [digest_of(rows[0].setting) for rows in groups]
-    for setting in dict.fromkeys(settings):
-        here = [i for i in range(len(groups)) if settings[i] == setting]
-        attacks = {i: {digest_of(r.attack["spec"]) for r in chosen[i] if r.attack} for i in here}
-        every = set[str]().union(*attacks.values())
-        fit = {
-            i: w
-            for i in here
-            if (w := worst[i]) is not None
-            and attacks[i] == every
-            and not any(r.digest in blocked for r in groups[i] if r.attack and r.attack["scope"] in (scope, "control"))
-        }
-        places |= dict(zip(fit, ranks(list(fit.values())), strict=True))
-    return [(None if w is None else Figure(w.value, *w.interval()), places.get(i)) for i, w in enumerate(worst)]
+def _worst(standing: Standing) -> Figure | None:
+    worst = standing.worst
+    return None if worst is None else Figure(worst.value, *worst.interval())

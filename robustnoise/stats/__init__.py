@@ -13,10 +13,12 @@ from robustnoise.stats.common import Floats as Floats
 from robustnoise.stats.common import Interval as Interval
 from robustnoise.stats.paired import non_inferiority as non_inferiority
 from robustnoise.stats.paired import paired_delta as paired_delta
+from robustnoise.stats.paired import superiority as superiority
 from robustnoise.stats.power import Resolution as Resolution
 from robustnoise.stats.power import resolution as resolution
 from robustnoise.stats.power import smallest_delta as smallest_delta
 from robustnoise.stats.power import too_few as too_few
+from robustnoise.stats.resampling import accuracy_interval as accuracy_interval
 from robustnoise.stats.resampling import mean_interval as mean_interval
 from robustnoise.stats.scores import clopper_pearson_low as clopper_pearson_low
 from robustnoise.stats.scores import mcnemar as mcnemar

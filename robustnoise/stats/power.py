@@ -35,6 +35,10 @@ def smallest_delta(n: int, discordance: float, power: float = 0.8, confidence: f
     return delta if delta <= math.sqrt(discordance) else None
 
 
+ENOUGH = 10
+"""Expected discordant pairs from which the 95 % intervals cover as they claim (docs/reading-a-row.md)."""
+
+
 class Resolution(NamedTuple):
     """What the images of a paired difference can resolve.
 
@@ -55,9 +59,10 @@ class Resolution(NamedTuple):
     smallest: float | None
     delta: float
 
-
-ENOUGH = 10
-"""Expected discordant pairs from which the 95 % intervals cover as they claim (docs/reading-a-row.md)."""
+    @property
+    def enough(self) -> bool:
+        """Whether there are pairs enough for intervals to be trusted."""
+        return self.discordant >= ENOUGH
 
 
 def resolution(a_right: Counts, a_draws: int, b_right: Counts, b_draws: int) -> Resolution:
@@ -93,7 +98,7 @@ def too_few(a_right: Counts, a_draws: int, b_right: Counts, b_draws: int) -> str
         BadParameter: a count is outside its range, or the numbers of images differ.
     """
     found = resolution(a_right, a_draws, b_right, b_draws)
-    if found.discordant < ENOUGH:
+    if not found.enough:
         return (
             f"{found.discordant:.3g} discordant pairs are expected in n = {found.n:,}; fewer than {ENOUGH} say little."
         )

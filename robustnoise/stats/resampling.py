@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from robustnoise.stats.common import NORMAL, TIE, Floats, Interval, check_counts, two_sided_z
+from robustnoise.stats.common import NORMAL, TIE, Counts, Floats, Interval, check_counts, two_sided_z
 from robustnoise.stats.scores import wilson_limits
 
 RESAMPLES = 9_999
@@ -29,6 +29,20 @@ def mean_interval(values: Floats, rng: np.random.Generator, confidence: float = 
     if np.ptp(values) < TIE:
         return wilson_limits(float(values.mean()) * values.size, values.size, two_sided_z(confidence))
     return bootstrap(values, rng, confidence)[0]
+
+
+def accuracy_interval(right: Counts, draws: int, rng: np.random.Generator, confidence: float = 0.95) -> Interval:
+    """Interval in [0, 1] of an accuracy: Wilson's of a deterministic victim, else that of `mean_interval`.
+
+    Args:
+        right: (n,) counts in 0..draws; the fractional ones of `worst_case` are those of a random victim.
+        draws: per image.
+        rng: stream of the resampling; not advanced for whole counts of one draw.
+    """
+    counts = check_counts("right", right, draws, whole=False)
+    if draws == 1 and not np.any(counts % 1):
+        return wilson_limits(float(counts.sum()), counts.size, two_sided_z(confidence))
+    return mean_interval(counts / draws, rng, confidence)
 
 
 def bootstrap(values: Floats, rng: np.random.Generator, confidence: float) -> tuple[Interval, str]:

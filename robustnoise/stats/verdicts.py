@@ -43,8 +43,10 @@ def worst_case(select_right: Sequence[Counts] | Counts, score_right: Sequence[Co
     """Right counts under the worst attack of each image, float64 of shape (n,).
 
     Per image the attack with the fewest right answers on the select half is chosen, and its count on the score half
-    returned; attacks tied on the select half are averaged, so no randomness is needed. Divide by the draws of the
-    score half and pass the result to `mean_interval`, or the counts to `single` and `paired_delta`.
+    returned. Of attacks tied on an image, the one with the fewest over all images of the select half: else attacks that
+    do nothing would lift a victim that a strong one breaks. Attacks alike in that, too, are averaged, so no randomness
+    is needed. Divide by the draws of the score half and pass the result to `mean_interval`, or the counts to `single`
+    and `paired_delta`.
 
     Two halves, because the minimum of noisy counts is below the noise-free minimum: choosing and scoring on the same
     draws turns a coin that is right with probability 0.9 into 0.73 over twelve attacks (ten draws), though none does
@@ -62,5 +64,7 @@ def worst_case(select_right: Sequence[Counts] | Counts, score_right: Sequence[Co
     if len(chosen) != len(scored) or len(lengths) != 1:
         given = f"worst_case got {len(chosen)} select and {len(scored)} score rows of lengths {sorted(lengths)}"
         raise BadParameter(f"{given}: expected two (attacks, n) tables of one shape; pair attacks and images by id")
-    tied = np.equal(chosen, np.min(chosen, axis=0))
-    return np.average(scored, axis=0, weights=tied)
+    table = np.asarray(chosen)
+    _, place = np.unique(table.sum(axis=1), return_inverse=True)
+    order = table * len(table) + place[:, None]
+    return np.average(scored, axis=0, weights=np.equal(order, order.min(axis=0)))

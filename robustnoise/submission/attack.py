@@ -205,7 +205,8 @@ def _text(card: AttackCard, digests: Mapping[str, str]) -> str:
 def attack_experiment(experiment: Experiment, attack: Attack) -> Experiment:
     """The board's victims under a submitted attack and the board's null control.
 
-    Images for single victims leave the others out, and a reference that has none: such a delta can't be measured.
+    Images for single victims leave the others out, and a reference that has none: such a delta can't be measured. The
+    null control is then left out, too: its row would be a second one of what the board has already, less a delta.
 
     Args:
         experiment: the board's.
@@ -219,9 +220,11 @@ def attack_experiment(experiment: Experiment, attack: Attack) -> Experiment:
     def without_strangers(victim: Victim) -> Victim:
         return victim if victim.reference in kept else replace(victim, reference=None)
 
+    beside = {experiment.undefended, *(v.reference for v in chosen)} - {None}
+    controls = [a for a in experiment.attacks if a.attack.traits.null and beside <= kept]
     return replace(
         experiment,
         victims=tuple(map(without_strangers, chosen)),
-        attacks=(*(a for a in experiment.attacks if a.attack.traits.null), attack),
+        attacks=(*controls, attack),
         undefended=experiment.undefended if experiment.undefended in kept else None,
     )

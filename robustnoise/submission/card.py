@@ -117,13 +117,15 @@ def read_card(folder: Path) -> AttackCard | DefenseCard:
     content = read_file(folder, CARD, MAX_BYTES).content
     try:
         plain = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of TOML, of UTF-8, or of a number with more digits than Python reads
         raise BadSubmission(f"{CARD}: can't be read as TOML: {error}.") from None
     except RecursionError:
         raise BadSubmission(f"{CARD}: is nested too deeply.") from None
     schema, kind = plain.get("schema"), plain.get("kind")
     if type(schema) is int and schema > SCHEMA:
-        raise BadSubmission(f"{CARD}: schema {schema} is newer; this version reads {SCHEMA}. Upgrade robustnoise.")
+        raise BadSubmission(
+            f"{CARD}: schema {_short(schema)} is newer; this version reads {SCHEMA}. Upgrade robustnoise."
+        )
     kinds: dict[object, type[AttackCard] | type[DefenseCard]] = {"attack": AttackCard, "defense": DefenseCard}
     if not isinstance(kind, str) or kind not in kinds:
         raise BadSubmission(f"{CARD}: kind: expected 'attack' or 'defense' (given: {_short(kind)}).")
@@ -144,5 +146,8 @@ def _line(error: Any) -> str:
 
 
 def _short(value: object) -> str:
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        return "a number of thousands of digits"
     return text if len(text) <= 80 else f"{text[:76]}...{text[-1]}"

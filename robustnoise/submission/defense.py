@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from robustnoise.board import Board
-from robustnoise.compose import Defense, Identity, split_stages
+from robustnoise.compose import Defense, Identity
 from robustnoise.data import Dataset
 from robustnoise.errors import BadSubmission, RobustnoiseError
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.models.targets.text import TargetText
-from robustnoise.registry import build
+from robustnoise.protocols import Classifier, Stage
+from robustnoise.registry import build, registry
+from robustnoise.spec import Call, Pipe, child_type, parameter_names, parse_text, positional_fields
 from robustnoise.submission.attack import check_hashes
 from robustnoise.submission.card import DefenseCard
 from robustnoise.submission.folder import File, check_name, read_file
 from robustnoise.threat import Access
 
 MAX_BYTES = 4 << 30
-REFUSED = ("journal", "auth_env", "auth_header")
-"""Options that a card may not give: they would write where it likes, or send a secret of whoever scores it."""
+REFUSED = ("journal", "auth_env", "auth_header", "max_rows", "timeout", "retries")
+"""Options that a card may not give: they would write where it likes, or send or spend what is of whoever scores it."""
 
 
 def read_defense(
@@ -68,15 +70,17 @@ def read_defense(
             problems.append(
                 f"card.toml: target: {card.target} runs somebody's code: pass --trust-code if you trust it."
             )
-        defense: Defense = build(card.defense, "defense") if card.defense else Identity()
-        if split_stages(defense)[0].stages():
-            problems.append(f"card.toml: defense: {card.defense!r} trains; only inference stages go around a target.")
+        trains = _training_stage(card.defense) if card.defense else ""
+        if trains:
+            problems.append(f"card.toml: defense: {trains} trains; only inference stages go around a target.")
         problems += check_hashes(card.sha256, files)
         if problems:
             raise BadSubmission("\n".join(problems))
-        classifier = _inside(folder, target).build(
-            input_shape=dataset.input_shape, num_classes=dataset.num_classes, trust_code=trust_code, journals=journals
-        )
+        defense: Defense = build(card.defense, "defense") if card.defense else Identity()
+        classifier = _built(
+            target, files, input_shape=dataset.input_shape, num_classes=dataset.num_classes, trust_code=trust_code,
+            journals=journals,
+        )  # fmt: skip
     except BadSubmission:
         raise
     except RobustnoiseError as error:
@@ -109,17 +113,34 @@ def _file_names(target: TargetText) -> list[str]:
     return [check_name(name) for name in found]
 
 
-def _inside(folder: Path, target: TargetText) -> TargetText:
-    """`target` with its files looked for in `folder`; records name them without it."""
-    options = dict(target.options)
-    if target.kind == "factory" and "weights" in options:
-        options["weights"] = str(folder / str(options["weights"]))
-    text = target.text
-    if target.kind == "onnx":
-        text = f"onnx:{folder / text.removeprefix('onnx:')}"
-    elif target.kind == "file" or re.match(r"[^:]+\.py:", text):
-        text = str(folder / text)
-    return TargetText(text, options)
+def _built(target: TargetText, files: Mapping[str, File], **how: Any) -> Classifier:
+    """The classifier of `target`, from copies of `files`: what was hashed is used, and nothing else is there."""
+    with tempfile.TemporaryDirectory() as place:
+        for file in files.values():
+            (Path(place) / file.name).write_bytes(file.content)
+        try:
+            return target.build(folder=Path(place), **how)
+        except RobustnoiseError as error:
+            raise BadSubmission(f"card.toml: {str(error).replace(f'{place}/', '')}") from None
+
+
+def _training_stage(text: str) -> str:
+    """The first name in a stack, at any depth, that isn't an inference stage; nothing is built for it."""
+    waiting: list[tuple[Call | Pipe, str]] = [(parse_text(text), "defense")]
+    while waiting:
+        found, kind = waiting.pop()
+        if isinstance(found, Pipe):
+            waiting += [(stage, kind) for stage in found.stages]
+            continue
+        cls = registry().find(found.name, kind)
+        if issubclass(cls, Defense) and cls.traits.stage is Stage.TRAINING:
+            return str(found.name)
+        given = {**dict(zip(positional_fields(cls), found.args, strict=False)), **found.kwargs}
+        for field, value in given.items():
+            child = child_type(cls, field) if field in parameter_names(cls) else None
+            if child is not None and isinstance(value, str | Call | Pipe):
+                waiting.append((parse_text(value) if isinstance(value, str) else value, child.kind))
+    return ""
 
 
 def defense_experiment(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Opening:
 
     Args:
         board: that the row is on; it knows how endpoints are asked.
-        folder: what was handed in, for a row of a submission; None where the store has it.
+        folders: what was handed in, by the name on its card; without one the store is asked.
         data_dir: and the others: as for `Board.experiment`.
         plugin_files: one-file plugins, for workers.
         progress: whether a download reports.
@@ -51,7 +51,7 @@ class Opening:
     """
 
     board: Board
-    folder: Path | None = None
+    folders: Mapping[str, Path] = field(default_factory=dict)
     data_dir: Path | None = None
     plugin_files: Sequence[Path] = ()
     progress: bool = True
@@ -107,7 +107,8 @@ class Opening:
     def _attack(self, identity: Mapping[str, Any], dataset: Dataset) -> Attack:
         if "submitted" not in identity:
             return Attack(identity["name"], from_json(identity["spec"]))
-        return attack_of_row(identity, self.board, dataset, self.folder)
+        name = str(identity["submitted"]["card"]["name"])
+        return attack_of_row(identity, self.board, dataset, self.folders.get(name))
 
     def _victim(self, arm: Arm, record: EvaluationRecord, dataset: Dataset) -> Victim:
         identity = arm.victim
@@ -135,14 +136,15 @@ class Opening:
 
     def _submitted(self, submitted: Mapping[str, Any], dataset: Dataset) -> Any:
         card = DefenseCard.model_validate(submitted["card"])
-        if submitted["files"] and self.folder is None:
+        folder = self.folders.get(card.name)
+        if submitted["files"] and folder is None:
             raise BadSubmission(f"what {card.name!r} was made from is not beside the row; give it with --submission.")
         victims, files = read_defense(
-            self.folder or Path(), card, self.board, dataset, trust_code=self.trust_code, journals=self.journals,
+            folder or Path(), card, self.board, dataset, trust_code=self.trust_code, journals=self.journals,
             options=self.options or {},
         )  # fmt: skip
         if {name: file.sha256 for name, file in files.items()} != submitted["files"]:
-            raise BadSubmission(f"{self.folder}: holds other files than those that the row scored.")
+            raise BadSubmission(f"{folder}: holds other files than those that the row scored.")
         return victims[0].classifier
 
 

@@ -99,7 +99,18 @@ def test_its_flags_stand_on_all_rows_of_the_victim_and_block_them(ran: Path) -> 
     # Its listed net isn't audited by name, and has no flag.
     assert {s.victim for s in board.contents().summary if s.rank_shared} == {"plain", "at"}
     report = (ran / "REPORT.md").read_text()
-    assert report.count("no: NOISE_OFF_BELOW_BASELINE") == 3
+    assert report.count("no: NOISE_OFF_BELOW_BASELINE") == 4  # three rows and the place in the ranking
+
+
+def test_an_audit_in_another_ball_says_nothing_of_the_rows(ran: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(ran, tmp_path / "copy")
+    board = rn.Leaderboard(copy)
+    for path in (copy / "audits").glob("*.json"):
+        audit = read_audit(path)
+        path.unlink()
+        threat = {**audit.setting["threat"], "eps": 0.1}
+        board.add_audit(replace(audit, setting={**audit.setting, "threat": threat}))
+    assert not any("NOISE_OFF" in raised.flag for view in board.views() for raised in view.flags)
 
 
 def test_the_page_shows_accuracy_against_the_radius(ran: Path) -> None:

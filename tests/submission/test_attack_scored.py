@@ -10,10 +10,12 @@ import pytest
 
 from robustnoise.board import board_from
 from robustnoise.harness.bench import Bench
+from robustnoise.harness.given import claims_within
 from robustnoise.harness.runner import run
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.store import Store, unpack_arrays
 from robustnoise.submission.submit import prepare
+from robustnoise.threat import Access, Budget, Norm, ThreatModel
 from tests.submission.conftest import BOARD, CARD, cli, evaluation, rows, shifted
 
 
@@ -111,6 +113,39 @@ def test_images_for_one_victim_leave_the_others_out_and_their_deltas_unmeasured(
     assert found[0].victim.queries == 0  # measured; what is claimed is said apart
     assert "claimed, not measured: 100 queries an image" in found[0].attack["text"]
     assert board.ranked(found[0])
+
+
+def test_images_for_one_victim_are_published_beside_its_null_control(
+    handed_in: Path, cache: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "board", tmp_path / "out"
+    folder.mkdir()
+    (folder / "board.toml").write_text(BOARD)
+    assert cli("run", str(folder), "--output", str(folder)) == 0
+    place = Leaderboard(folder)
+    ranked = [(s.victim, s.rank_per_victim) for s in place.contents().summary]
+    with (handed_in / "card.toml").open("a") as card:
+        card.write("[queries]\nper_image = 100\n")
+    np.save(handed_in / "noisy.npy", shifted(place))
+    assert cli("board", "submit", str(handed_in), str(folder), "--output", str(out)) == 0
+    assert cli("board", "publish", str(out), str(folder)) == 0
+    assert cli("board", "report", str(folder)) == 0
+    assert place.verify() == []
+    assert [(s.victim, s.rank_per_victim) for s in place.contents().summary] == ranked
+    assert "BUDGET_UNSPENT" not in place.report()
+
+
+def test_a_claim_is_held_against_every_limit() -> None:
+    threat = ThreatModel(Norm.LINF, 0.1, access=Access.LABELS)
+
+    def within(per_image: int | None, total: int | None) -> bool:
+        claim = {"card": {"access": "labels", "queries": {"per_image": per_image, "total": total}}}
+        return claims_within("per-victim", claim, threat, Budget(per_image=100, total=5_000))
+
+    assert within(100, 5_000)
+    assert not within(101, 5_000)
+    assert not within(100, 5_001)
+    assert not within(100, None)
 
 
 @pytest.mark.parametrize(

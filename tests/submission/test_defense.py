@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,10 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from robustnoise.api import BadData, BadParameter, Context
 from robustnoise.errors import BadSubmission
 from robustnoise.leaderboard import Leaderboard
-from robustnoise.models.files import save_classifier
+from robustnoise.models.files import load_classifier, save_classifier
 from robustnoise.models.fresh import create
+from robustnoise.registry import create as create_plugin
+from robustnoise.submission import defense
 from robustnoise.submission.submit import prepare
 from tests.submission.conftest import BOARD, CARD, cli, rows, shifted
 
@@ -33,7 +37,7 @@ defense = "gaussian-input-noise(sigma=0.1) | vote(2)"
 FACTORY = """
 from pathlib import Path
 import torch
-Path(__file__).with_name("ran").touch()
+Path({ran!r}).touch()
 def make():
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
 """
@@ -112,11 +116,15 @@ def test_a_name_of_the_board_or_of_its_rows_is_refused(folder: Path, toy: Path, 
 
 def test_code_runs_under_trust_alone_and_its_row_says_so(folder: Path, toy: Path, cache: Path, tmp_path: Path) -> None:
     card(folder, ("weights.safetensors", "theirs.py:make"))
-    (folder / "theirs.py").write_text(FACTORY)
+    (folder / "theirs.py").write_text(FACTORY.replace("{ran!r}", repr(str(folder.parent / "ran"))))
     assert "pass --trust-code" in refused(folder, Leaderboard(toy))
-    assert not (folder / "ran").exists()
+    assert not (folder.parent / "ran").exists()
     found = prepare(folder, Leaderboard(toy), progress=False, trust_code=True).experiment.victims[0]
-    assert (folder / "ran").exists()
+    assert (folder.parent / "ran").exists()
+    again = prepare(folder, Leaderboard(toy), progress=False, trust_code=True).experiment.victims[0]
+    assert found.classifier is not None
+    assert again.classifier is not None
+    assert found.classifier.digest == again.classifier.digest  # its random weights don't depend on where it ran
     identity = found.identity("d")
     assert identity["submitted"]["trusted_code"] is True
     assert identity["target"]["text"] == "theirs.py:make"
@@ -139,15 +147,15 @@ def test_targets_outside_the_folder_are_refused(folder: Path, board: Leaderboard
     import re
 
     card(folder, ("weights.safetensors", target))
-    options = 'options = { name = "x", output = "labels", max_rows = 1 }'
+    options = 'options = { name = "x", output = "labels" }'
     if target.startswith("http"):
         card(folder, ('target = "weights.safetensors"', f'target = "{target}"\n{options}'))
     assert re.search(message, refused(folder, board, trust_code=True))
 
 
-@pytest.mark.parametrize("option", ["journal", "auth_env", "auth_header"])
-def test_a_card_names_no_secret_and_no_place_to_write(folder: Path, board: Leaderboard, option: str) -> None:
-    options = f'options = {{ name = "x", output = "labels", max_rows = 1, {option} = "HOME" }}'
+@pytest.mark.parametrize("option", ["journal", "auth_env", "auth_header", "max_rows", "timeout", "retries"])
+def test_a_card_names_no_secret_no_place_to_write_and_no_limit(folder: Path, board: Leaderboard, option: str) -> None:
+    options = f'options = {{ name = "x", output = "labels", {option} = "HOME" }}'
     card(folder, ('target = "weights.safetensors"', f'target = "http://localhost:1/x"\n{options}'))
     assert f"options.{option}: is for whoever scores it" in refused(folder, board)
 
@@ -156,6 +164,7 @@ def test_a_card_names_no_secret_and_no_place_to_write(folder: Path, board: Leade
     ("change", "message"),
     [
         (("gaussian-input-noise(sigma=0.1) | vote(2)", "plain-training"), "trains"),
+        (("gaussian-input-noise(sigma=0.1) | vote(2)", "pretrained('/dev/zero')"), "defense: pretrained trains"),
         (("gaussian-input-noise(sigma=0.1) | vote(2)", "gaussian-noise"), "no defense 'gaussian-noise'"),
         (("gaussian-input-noise(sigma=0.1) | vote(2)", "vote(" * 30), "can't read"),
         (("weights.safetensors", "other.safetensors"), "No such file"),
@@ -182,6 +191,39 @@ def test_damaged_or_foreign_weights_and_wrong_hashes(folder: Path, board: Leader
     path.write_bytes(content)
     (folder / "card.toml").write_text(DEFENSE + f'[sha256]\n"weights.safetensors" = "{"0" * 64}"\n')
     assert "the card says 000" in refused(folder, board)
+
+
+def test_a_pipe_in_a_card_or_a_row_is_never_waited_for(folder: Path, board: Leaderboard, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    card(folder, ("gaussian-input-noise(sigma=0.1) | vote(2)", f"vote(2) | pretrained(path='{pipe}')"))
+    assert "pretrained trains" in refused(folder, board)
+    with pytest.raises(BadData, match="expected a regular file"):
+        create_plugin("defense", "pretrained", path=str(pipe))
+    # A row names the hash: its file is touched when the weights are asked for, and not before.
+    row = create_plugin("defense", "pretrained", path=str(pipe), sha256="0" * 64)
+    with pytest.raises(BadData, match="expected a regular file"):
+        row.apply(create("mlp(hidden=8)", (1, 8, 8), 10), Context())
+    with pytest.raises(BadParameter, match="64 hexadecimal digits"):
+        create_plugin("defense", "pretrained", path=str(pipe), sha256="anything")
+
+
+def test_what_is_hashed_is_what_is_scored(
+    folder: Path, board: Leaderboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "weights.safetensors"
+    wanted = load_classifier(path).digest
+    check = defense.check_hashes
+
+    def swapped(*given: Any) -> list[str]:
+        save_classifier(create("mlp(hidden=8)", (1, 8, 8), 10, seed=4), path)
+        return check(*given)
+
+    monkeypatch.setattr(defense, "check_hashes", swapped)
+    victims = prepare(folder, board, progress=False).experiment.victims
+    bare = next(v.classifier for v in victims if v.name == "guarded less inference")
+    assert bare is not None
+    assert load_classifier(path).digest != wanted == bare.digest
 
 
 class _Endpoint(BaseHTTPRequestHandler):
@@ -251,9 +293,33 @@ def test_a_new_defense_meets_the_attacks_that_were_handed_in_before(
     second = Leaderboard(tmp_path / "second")
     assert all(second.ranked(r) for r in second.rows() if r.attack and r.attack["name"] == "darker")
     assert views["guarded", "darker"].delta is not None
+    # Both folders beside the rows: a row of the submitted defense under the submitted attack is scored again.
+    shutil.copytree(tmp_path / "first" / "submissions" / "darker", tmp_path / "second" / "submissions" / "darker")
+    named = {
+        (r["identity"]["victim"]["name"], r["identity"]["attack"]["name"]): r["digest"]
+        for r in rows(tmp_path / "second")
+    }
+    path = str(tmp_path / "second" / "rows" / f"{named['guarded', 'darker']}.json")
+    assert cli("board", "rescore", path) == 0
+    assert cli("board", "rescore", path, "--submission", str(folder)) == 0
+    card(folder, ('"guarded"', '"other"'))
+    with pytest.raises(BadParameter, match=r"is 'other'; the row scored darker, guarded\."):
+        cli("board", "rescore", path, "--submission", str(folder))
+    card(folder)
     capsys.readouterr()
     without = prepare(folder, Leaderboard(toy), progress=False)  # no store, no folder beside the rows
     assert [a.name for a in without.experiment.attacks] == ["null", "random-noise"]
     assert "'darker' are neither beside" in without.notes[0]
     shutil.copytree(tmp_path / "first" / "submissions", toy / "submissions")
     assert [a.name for a in prepare(folder, Leaderboard(toy), progress=False).experiment.attacks][-1] == "darker"
+
+
+def test_the_folder_of_another_board_is_left_alone(folder: Path, toy: Path, cache: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "board.toml").write_text(BOARD.replace('"toy"', '"another"'))
+    for command in (["board", "submit", str(folder), str(toy)], ["run", str(toy)]):
+        with pytest.raises(BadParameter, match="is the folder of board 'another'"):
+            cli(*command, "--output", str(other))
+    assert "another" in (other / "board.toml").read_text()
+    assert not (other / "rows").exists()

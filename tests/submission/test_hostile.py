@@ -288,6 +288,9 @@ def test_all_victims_or_single_ones(board: Leaderboard, handed_in: Path, check: 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (("schema = 1", "schema = 0x" + "f" * 5000), "schema a number of thousands of digits is newer"),
+        (("schema = 1", "schema = " + "9" * 5000), "can't be read as TOML"),
+        (("eps = 0.2", "eps = 0x" + "f" * 5000), "given: a number of thousands of digits"),
         (("schema = 1", "schema = 2"), "schema 2 is newer; this version reads 1. Upgrade"),
         (("schema = 1", 'schema = "x"'), "card.toml: schema"),
         (('kind = "attack"', 'kind = "virus"'), "expected 'attack' or 'defense'"),

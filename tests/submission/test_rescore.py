@@ -12,6 +12,8 @@ import pytest
 
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.spec import digest_of
+from robustnoise.stats import Delta
+from robustnoise.submission.rescoring import Compared, Rescored
 from robustnoise.tally import pack, unpack
 from tests.submission.conftest import BOARD, cli, shifted
 
@@ -175,3 +177,13 @@ def test_no_such_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: str, 
     (tmp_path / "board.toml").write_text(BOARD)
     with pytest.raises(ValueError, match="no such file|0 rows of"):
         cli("board", "rescore", row, *([board] if board else []))
+
+
+def test_p_values_of_a_row_are_holms() -> None:
+    def compared(p: float) -> Compared:
+        return Compared("a", "clean", 0.5, 0.5, Delta(0.0, -0.1, 0.1, p, 100, "m"), None, True)
+
+    found = Rescored([compared(0.0008), compared(0.5)], made_again=False)
+    assert found.adjusted == [0.0016, 0.5]
+    assert found.holds
+    assert not Rescored([compared(0.0004), compared(0.5)], made_again=False).holds

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from robustnoise import stats
-from robustnoise.records import EvaluationRecord
 from robustnoise.report.ranking import Worst, ranks
 from tests.unit.stats_helpers import Ints
 
@@ -73,16 +72,10 @@ def coverage(population: Population, n: int, boards: int, rng: np.random.Generat
     return held / boards
 
 
-def resampled(row_seed: int) -> tuple[np.random.Generator, EvaluationRecord]:
-    """A generator, and something that lends it where a ranking asks a row for a stream."""
-    rng = np.random.default_rng(row_seed)
-    row: Any = SimpleNamespace(digest="row", rng=lambda *_: rng)
-    return rng, row
-
-
-def equal_victims(k: int, n: int, draws: int, rng: np.random.Generator, row: EvaluationRecord) -> list[Worst]:
-    """k victims of the same expected accuracy; undecided images, a fifth of all, each answers in its own way."""
-    undecided = rng.random(n) < 0.2
+def equal_victims(k: int, n: int, draws: int, rng: np.random.Generator, share: float) -> list[Worst]:
+    """k victims of the same expected accuracy; undecided images, that share of all, each answers in its own way."""
+    row: Any = SimpleNamespace(digest="row")
+    undecided = rng.random(n) < share
     found = []
     for _ in range(k):
         chances = rng.beta(2, 2, n) if draws > 1 else rng.integers(0, 2, n).astype(float)
@@ -91,8 +84,8 @@ def equal_victims(k: int, n: int, draws: int, rng: np.random.Generator, row: Eva
     return found
 
 
-def false_splits(k: int, n: int, draws: int, boards: int) -> float:
+def false_splits(k: int, n: int, draws: int, boards: int, undecided: float = 0.2) -> float:
     """The share of boards on which equal victims get more than one rank."""
-    rng, row = resampled(1)
-    parted = (any(r.place > 1 for r in ranks(equal_victims(k, n, draws, rng, row))) for _ in range(boards))
+    rng = np.random.default_rng(1)
+    parted = (any(r.place > 1 for r in ranks(equal_victims(k, n, draws, rng, undecided))) for _ in range(boards))
     return sum(parted) / boards

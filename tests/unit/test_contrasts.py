@@ -10,6 +10,7 @@ import pytest
 from robustnoise import stats
 from robustnoise.board import board_from
 from robustnoise.errors import BadBoard
+from robustnoise.flags import Raised
 from robustnoise.report.contrasts import Contrast, contrast_views
 from robustnoise.report.statistics import contrast_table
 from tests.unit.stats_helpers import generator
@@ -130,7 +131,19 @@ def test_rows_of_other_seeds_and_blocked_rows_are_no_part_of_a_contrast() -> Non
     rows = rows_of_two()
     wanted = [Contrast("b", "a", "one", ("one",))]
     assert contrast_views(wanted, rows, 1)[0].note == "not measured: b has no row yet"
-    assert "blocks" in contrast_views(wanted, rows, 0, {rows[0].digest})[0].note
+    flags = {rows[0].digest: [Raised("NULL_CONTROL_DROPS", "")]}
+    assert contrast_views(wanted, rows, 0, flags)[0].note == "not measured: NULL_CONTROL_DROPS on a"
+
+
+def test_a_weak_attack_speaks_against_contrasts_on_it_alone() -> None:
+    rows = rows_of_two()
+    wanted = [
+        Contrast("b", "a", "one", ("one",)),
+        Contrast("b", "a", "worst-shared", ("one", "two")),
+        Contrast("b", "a", "clean", ()),
+    ]
+    views = contrast_views(wanted, rows, 0, {rows[0].digest: [Raised("CONTROL_AS_STRONG", "")]})
+    assert [v.note for v in views] == ["not measured: CONTROL_AS_STRONG on a", "", ""]
 
 
 @pytest.mark.parametrize(("lost", "finding"), [(2, "not inferior"), (14, "non-inferiority not shown")])
@@ -141,6 +154,8 @@ def test_clean_accuracy_is_tested_against_a_margin(lost: int, finding: str) -> N
     (view,) = contrast_views([Contrast("a", "b", "clean", (), 0.02)], rows, 0)
     assert view.finding == finding
     assert view.delta is not None
+    a, b = (r.victim.clean.right for r in rows)
+    assert view.p == pytest.approx(min(1.0, 2 * stats.non_inferiority(a, 1, b, 1, 0.02)))
     # At 5 % twice the one-sided p says what the 95 % interval says.
     assert (finding == "not inferior") == (view.delta.low > -0.02)
 

@@ -126,6 +126,19 @@ def test_the_control() -> None:
     assert state(audit(control=None), "CONTROL_AS_STRONG") == "not possible"
 
 
+def test_ten_images_neither_raise_nor_pass_a_comparison() -> None:
+    whole = audit(white_box=0, steps=0)
+    cut = [replace(m, tally=_first(m.tally, 10)) for m in whole.measures]
+    few = replace(whole, clean=_first(whole.clean, 10), measures=tuple(cut))
+    states = {c.flag: c.state for c in checks(few)}
+    # All ten are lost to the attack and none to noise: p = 0.002, and no sign of a weak attack.
+    assert states["CONTROL_AS_STRONG"] == "passed"
+    assert states["STEPS_NOT_CONVERGED"] == states["BLACKBOX_BEATS_WHITEBOX"] == "not possible"
+    assert [c.flag for c in checks(few) if c.state == "raised"] == ["TOO_FEW_IMAGES"]
+    weak = [m if m.role not in ("white-box", "steps") else replace(m, tally=_first(tally(10), 10)) for m in cut]
+    assert state(replace(few, measures=tuple(weak)), "CONTROL_AS_STRONG") == "not possible"
+
+
 @pytest.mark.parametrize(
     ("steps", "found"), [(250, "passed"), (195, "passed"), (188, "raised"), (None, "not possible")]
 )
@@ -190,7 +203,11 @@ def test_noise_switched_off() -> None:
     for right, found in ((150, "raised"), (105, "passed")):
         against = replace(weak, baseline=NET, measures=(*weak.measures, measure("baseline", right)))
         assert state(against, "NOISE_OFF_BELOW_BASELINE") == found
-    assert "NOISE_OFF_BELOW_BASELINE" not in flags(audit(draws=4, noise_off=100))
+    # Noise on a net that keeps more than a constant answer, and adds to it: who has no baseline can't tell.
+    check = next(c for c in checks(weak) if c.flag == "NOISE_OFF_BELOW_BASELINE")
+    assert check.state == "not possible"
+    assert "baseline: give one" in check.text
+    assert state(audit(draws=4, noise_off=225), "NOISE_OFF_BELOW_BASELINE") == "passed"
     assert state(audit(draws=4, noise_off=None), "NOISE_OFF_BELOW_BASELINE") == "not possible"
 
 

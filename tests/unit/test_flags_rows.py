@@ -76,6 +76,33 @@ def test_an_attack_must_beat_random_noise(right: int, found: list[str]) -> None:
     assert flags(control, row("shared", right)) == []
 
 
+def first(record: EvaluationRecord, n: int) -> EvaluationRecord:
+    """The record of its first images; those that stand are spread over them."""
+
+    def cut(found: Arm | None) -> Arm | None:
+        def few(t: Tally) -> Tally:
+            right = t.right[:: N // n][:n]
+            return Tally(right, np.zeros(n, np.uint16), None, t.draws)
+
+        return found and replace(
+            found, clean=few(found.clean), adversarial=found.adversarial and few(found.adversarial)
+        )
+
+    victim = cut(record.victim)
+    assert victim is not None
+    return replace(record, victim=victim, undefended=cut(record.undefended))
+
+
+@pytest.mark.parametrize(
+    ("n", "left", "raised"), [(10, 0, False), (10, 480, False), (50, 480, False), (250, 480, True)]
+)
+def test_few_images_do_not_show_that_an_attack_is_weak(n: int, left: int, raised: bool) -> None:
+    found = flags(first(row("shared", left), n), first(row("control", 480), n))
+    assert ("CONTROL_AS_STRONG" in found) == raised
+    record = first(row("shared", 300, undefended=arm(480, left)), n)
+    assert ("BASELINE_NOT_HURT" in flags(record)) == raised
+
+
 def test_where_noise_leaves_nothing_no_attack_need_beat_it() -> None:
     assert flags(row("shared", 0), row("control", 0)) == []
 
@@ -87,6 +114,9 @@ def test_black_box_rows_are_held_against_the_strongest_audit(black: int, found: 
     rows = [*audits, strong, other]
     # A row of another attack has it too: without the strong one the victim's worst case would look better.
     assert [flags(r, *rows) for r in rows] == [found] * 4
+    if found:
+        assert "pgd" not in raised(audits[0], rows)[0].text  # told beside the audit that it beats by least
+        assert raised(audits[0], rows)[0].text.startswith("per-victim against the strongest audit: -10.0 points")
     assert flags(strong) == []
 
 
@@ -133,6 +163,13 @@ def test_queries_must_be_spent_on_images_that_stand() -> None:
     assert spent(14_999) == ["BUDGET_UNSPENT"]
     assert spent(9_000, total=10_000) == []
     assert spent(100, per_image=None) == []
+    # Of a total alone each image has its share: 300 of 500 stood, with 60 % of it.
+    assert spent(2_999, per_image=None, total=10_000) == ["BUDGET_UNSPENT"]
+    assert spent(3_000, per_image=None, total=10_000) == []
+    handed_in = row("per-victim", 300, victim=arm(480, 300), setting=SETTING | {"budget": {"per_image": 100}})
+    assert flags(handed_in) == ["BUDGET_UNSPENT"]
+    assert handed_in.attack is not None
+    assert flags(replace(handed_in, attack={**handed_in.attack, "submitted": {}})) == []
 
 
 @pytest.mark.parametrize(("outside", "found"), [(0.0, []), (0.0019, []), (0.01, ["PROJECTION_NEEDED"])])
@@ -144,6 +181,19 @@ def test_too_few_images_are_told() -> None:
     assert flags(row("shared", 300, reference=arm(480, 200))) == []
     assert flags(row("shared", 300, reference=arm(480, 299))) == ["TOO_FEW_IMAGES"]
     assert flags(row("control", 300, reference=arm(480, 299))) == []
+
+
+def test_a_null_that_is_known_tightly_needs_no_more_images() -> None:
+    def beside(n: int) -> list[str]:
+        """Six images of each of the two alone, of n."""
+        right = np.ones((2, n), np.uint16)
+        right[0, :6] = right[1, 6:12] = 0
+        a, b = (Tally(r, np.zeros(n, np.uint16), None, 1) for r in right)
+        mine = replace(arm(480, 0), clean=a, adversarial=a)
+        return flags(row("shared", 0, victim=mine, reference=replace(mine, adversarial=b)))
+
+    assert beside(5_000) == []
+    assert beside(200) == ["TOO_FEW_IMAGES"]
 
 
 def test_trusted_code_is_told() -> None:

@@ -53,7 +53,8 @@ def test_no_text_ends_its_element_and_the_policy_names_what_runs() -> None:
     for kind, text in (("script", script[1]), ("style", style[1])):
         hashed = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{hashed}'" in policy[1]
-    assert "default-src 'none'" in policy[1]
+    for forbidden in ("default-src", "base-uri", "form-action"):
+        assert f"{forbidden} 'none'" in policy[1]
     assert "unsafe" not in policy[1]
 
 

@@ -73,8 +73,9 @@ def test_a_victim_that_counts_nothing_costs_the_same_each_time() -> None:
 
 
 def clean_record(tally: Tally) -> EvaluationRecord:
-    setting = dict.fromkeys(("data", "threat", "budget", "draws", "seed", "block", "identity"))
-    arm = Arm({"name": "a", "text": "a", "digest": "d"}, True, 3, tally, None, 0, None)
+    setting = {"data": {"name": "d"}, "threat": None, "budget": None, "draws": 2, "seed": 0, "block": 1, "identity": 1}
+    spec = {"kind": "defense", "name": "a", "version": 1, "params": {}, "children": {}}
+    arm = Arm({"name": "a", "text": "a", "digest": "d", "defense": spec, "model": None}, True, 3, tally, None, 0, None)
     return EvaluationRecord(setting, None, arm, None, None, None, {})
 
 
@@ -107,7 +108,8 @@ def test_an_attack_without_counts_is_refused() -> None:
     from robustnoise.spec import digest_of
 
     plain = clean_record(Tally(np.ones(3, np.uint16), np.zeros(3, np.uint16), None, 1)).to_json()
-    plain["identity"]["attack"] = {"name": "n", "text": "n", "scope": "control", "null": True, "spec": {}}
+    spec = {"kind": "attack", "name": "n", "version": 1, "params": {}, "children": {}}
+    plain["identity"]["attack"] = {"name": "n", "text": "n", "scope": "control", "null": True, "spec": spec}
     plain["digest"] = digest_of(plain["identity"])
     with pytest.raises(RowError, match="adversarial counts"):
         EvaluationRecord.from_json(plain)

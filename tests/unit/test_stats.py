@@ -68,8 +68,31 @@ def test_a_coin_comes_back_as_a_coin(p: float) -> None:
 # worst case over attacks
 
 
+def test_the_interval_of_one_draw_knows_halves_from_whole_counts() -> None:
+    whole, halves = np.array([1.0] * 30 + [0.0] * 20), np.array([1.0] * 30 + [0.5] * 20)
+    assert stats.accuracy_interval(whole, 1, generator(1)) == stats.wilson(30, 50)
+    low, high = stats.accuracy_interval(halves, 1, generator(1))
+    assert low < 0.8 < high
+    assert stats.accuracy_interval(halves * 2, 2, generator(1)) == (low, high)
+
+
+def test_worst_case_gives_ties_to_the_attack_that_leaves_less_over_all_images() -> None:
+    select, score = [[5, 9, 9], [5, 0, 9]], [[1, 2, 3], [4, 5, 6]]
+    assert stats.worst_case(select, score).tolist() == [4.0, 5.0, 6.0]
+
+
+def test_attacks_that_do_nothing_hardly_lift_the_worst_case_of_a_strong_one() -> None:
+    rng, n, draws = generator(3), 4000, 10
+    chance = rng.beta(2, 1.2, n)
+    p = np.stack([chance, *[np.full(n, 0.9)] * 5])
+    alone = chance.mean()
+    # Were ties averaged, it would rise by 2.5 points.
+    assert stats.worst_case(rng.binomial(draws, p), rng.binomial(draws, p)).mean() / draws < alone + 0.019
+
+
 def test_worst_case_chooses_per_image_and_averages_ties() -> None:
-    select = [np.array([3, 1, 2]), np.array([1, 1, 5]), np.array([2, 4, 2])]
+    # Attacks that leave as much of an image and of all images.
+    select = [np.array([3, 1, 2]), np.array([1, 1, 4]), np.array([2, 2, 2])]
     score = [np.array([9, 4, 6]), np.array([5, 7, 0]), np.array([1, 1, 9])]
     assert stats.worst_case(select, score).tolist() == [5.0, 5.5, 7.5]
     assert stats.worst_case(np.array(select), np.array(score)).tolist() == [5.0, 5.5, 7.5]

@@ -108,19 +108,33 @@ def test_holm_keeps_the_family_wise_error_where_single_tests_do_not() -> None:
     assert found / boards > 0.9
 
 
-@pytest.mark.parametrize("k", [2, 5])
-def test_equal_victims_are_seldom_parted(k: int) -> None:
-    boards = 300
-    assert false_splits(k, 300, 1, boards) < 0.05 + band(0.05, boards)
+@pytest.mark.parametrize(("k", "draws", "undecided"), [(2, 1, 0.2), (5, 1, 0.2), (5, 10, 0.2), (30, 10, 0.05)])
+def test_equal_victims_are_seldom_parted(k: int, draws: int, undecided: float) -> None:
+    boards = 300 if k < 30 else 100
+    assert false_splits(k, 300, draws, boards, undecided) < 0.05 + band(0.05, boards)
+
+
+def test_a_difference_is_told_at_any_level() -> None:
+    rng = generator(8)
+    better, worse = rng.binomial(10, 0.9, 400), rng.binomial(10, 0.7, 400)
+    assert stats.superiority(better, 10, worse, 10) < 1e-12
+    theirs = scipy.stats.ttest_1samp(worse[:40] / 10 - better[:40] / 10 + 0.19, 0, alternative="greater").pvalue
+    ours = stats.superiority(worse[:40] + 1.9, 12, better[:40], 12)
+    assert ours == pytest.approx(theirs, rel=0.1)
+    a, b = np.ones(500, int), np.ones(500, int)
+    b[:30] = 0
+    assert stats.superiority(a, 1, b, 1) == pytest.approx(0.5**30)
+    assert stats.superiority(b, 1, a, 1) == stats.superiority(a, 1, a, 1) == 1.0
+    assert stats.superiority(a * 10, 10, a * 10, 10) >= 0.5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("k", "draws"), [(2, 1), (5, 1), (10, 1), (2, 10), (5, 10), (10, 10)])
-def test_equal_victims_are_seldom_parted_in_full(k: int, draws: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resampling, "RESAMPLES", 1_999)
-    boards = 1_000 if draws == 1 else 300
-    found = false_splits(k, 500, draws, boards)
-    print(f"{k} equal victims, {draws} draws: parted on {100 * found:.1f} % of boards")  # noqa: T201 - for the docs
+@pytest.mark.parametrize(("k", "draws"), [(k, draws) for k in (2, 5, 10, 30) for draws in (1, 10)])
+@pytest.mark.parametrize(("n", "undecided"), [(500, 0.2), (300, 0.05)])
+def test_equal_victims_are_seldom_parted_in_full(k: int, draws: int, n: int, undecided: float) -> None:
+    boards = 1_000
+    found = false_splits(k, n, draws, boards, undecided)
+    print(f"{k} equal victims, {draws} draws, n = {n}: parted on {100 * found:.1f} %")  # noqa: T201 - for the docs
     assert found < 0.05 + band(0.05, boards)
 
 

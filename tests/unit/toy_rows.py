@@ -80,7 +80,7 @@ def row(
         "text": attack,
         "scope": scope,
         "null": attack == "null",
-        "spec": {"name": attack, "children": {}},
+        "spec": {"kind": "attack", "name": attack, "version": 1, "params": {}, "children": {}},
     }
     mine = arm(name, clean, None if attack is None else right, digest)
     return EvaluationRecord(setting, None if attack is None else spec, mine, reference, None, 0.0, {})

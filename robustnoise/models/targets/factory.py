@@ -29,6 +29,7 @@ def from_factory(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
+    folder: Path | None = None,
     weights: str | Path | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -40,6 +41,7 @@ def from_factory(
             network of logits, see `from_torch`, or a ready classifier, such as one of `from_callable`.
         input_shape: (C, H, W).
         num_classes: at least 2.
+        folder: that the paths of both are relative to; None is the working folder.
         weights: a safetensors file with the network's state; None takes the network as it is made.
         mean: (C,) of the training images, pixels in [0, 1].
         std: (C,) likewise, above 0.
@@ -48,7 +50,8 @@ def from_factory(
         BadParameter: there is no such function, it fails, or what it makes doesn't fit.
         BadData: the weights are absent, damaged, or of another network.
     """
-    function = _function(factory)
+    folder = folder or Path()
+    function = _function(factory, folder)
     try:
         with seeded_globals(SeedStream(0, ("factory", factory)).seed("global")):
             made = function()
@@ -56,10 +59,10 @@ def from_factory(
         raise BadParameter(f"{factory} failed: {type(error).__name__}: {error}.") from error
     if isinstance(made, nn.Module):
         if weights is not None:
-            _load(made, Path(weights))
+            _load(made, folder / weights)
         classifier = from_torch(made, input_shape=input_shape, num_classes=num_classes, mean=mean, std=std)
         # What the layers call lies in the same file.
-        classifier.module.code = digest_of([classifier.module.code, _file_hash(factory)])
+        classifier.module.code = digest_of([classifier.module.code, _file_hash(factory, folder)])
         return classifier
     if not isinstance(made, Classifier):
         raise BadParameter(f"{factory} returned {type(made).__name__}: expected a torch.nn.Module or a classifier.")
@@ -75,14 +78,14 @@ def from_factory(
     return made
 
 
-def _file_hash(factory: str) -> str | None:
+def _file_hash(factory: str, folder: Path) -> str | None:
     place = factory.rpartition(":")[0]
-    return hashlib.sha256(Path(place).read_bytes()).hexdigest() if place.endswith(".py") else None
+    return hashlib.sha256((folder / place).read_bytes()).hexdigest() if place.endswith(".py") else None
 
 
-def _function(factory: str) -> Callable[[], Any]:
+def _function(factory: str, folder: Path) -> Callable[[], Any]:
     place, _, name = factory.rpartition(":")
-    module = _from_file(Path(place)) if place.endswith(".py") else _from_path(place)
+    module = _from_file(folder / place) if place.endswith(".py") else _from_path(place)
     function = getattr(module, name, None)
     if not callable(function):
         raise BadParameter(f"{factory}: {place} has no function {name!r}.")

@@ -106,6 +106,7 @@ class TargetText:
         num_classes: int,
         trust_code: bool = False,
         journals: Path | None = None,
+        folder: Path | None = None,
     ) -> Classifier:
         """The classifier.
 
@@ -114,22 +115,25 @@ class TargetText:
             num_classes: of the data.
             trust_code: whether code that the text names may run.
             journals: the folder for an endpoint's journal where no option names one.
+            folder: that paths are relative to; None is the working folder.
 
         Raises:
             BadParameter: an option is outside its range, the target doesn't fit the data, or code isn't trusted.
             BadData: a file is absent or damaged.
         """
-        options = dict(self.options)
+        options, folder = dict(self.options), folder or Path()
         if self.kind == "file":
-            return _stored(self.text, input_shape, num_classes)
+            return _stored(folder / self.text, input_shape, num_classes)
         if self.runs_code and not trust_code:
             raise BadParameter(
                 f"target {self.text} runs code of that file or module: pass --trust-code if you trust it."
             )
         if self.kind == "http" and journals is not None:
             options.setdefault("journal", journals)
-        makers: dict[str, tuple[Callable[..., Classifier], str]] = {
-            "onnx": (from_onnx, self.text.removeprefix("onnx:")),
+        if self.kind == "factory":
+            options["folder"] = folder
+        makers: dict[str, tuple[Callable[..., Classifier], str | Path]] = {
+            "onnx": (from_onnx, folder / self.text.removeprefix("onnx:")),
             "http": (from_http, self.text),
             "factory": (from_factory, self.text),
         }
@@ -143,7 +147,7 @@ class TargetText:
             raise BadParameter(f"target option {key}: {wrong['msg']} (given: {wrong['input']!r}).") from None
 
 
-def _stored(path: str, input_shape: tuple[int, int, int], num_classes: int) -> Classifier:
+def _stored(path: Path, input_shape: tuple[int, int, int], num_classes: int) -> Classifier:
     loaded = load_classifier(path)
     if (tuple(loaded.input_shape), loaded.num_classes) != (tuple(input_shape), num_classes):
         raise BadData(

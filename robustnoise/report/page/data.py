@@ -44,7 +44,7 @@ HELP = {
     "flags": "Suspicions about the row; each badge explains itself.",
     "ranked": "Whether the row follows the board's protocol.",
     "shared": "Image by image the worst of the attacks that never ask the victim.",
-    "per_victim": "Image by image the worst of the attacks whose substitute asked the victim.",
+    "per_victim": "Image by image the worst of the attacks that asked the victim: by labels or scores.",
     "null": "What the draws alone change: the images are handed in as they are.",
     "rank": (
         "1= is a shared rank: its victims are not told apart by their paired differences from the best of them, with a "
@@ -248,6 +248,7 @@ def _summary(s: Summary) -> dict[str, Any]:
         "seed": s.seed,
         "n": s.n,
         "ranks": {"shared": _rank(s.rank_shared), "per_victim": _rank(s.rank_per_victim)},
+        "why": {"shared": s.why_shared, "per_victim": s.why_per_victim},
         **figures,
     }
 
@@ -255,7 +256,7 @@ def _summary(s: Summary) -> dict[str, Any]:
 def _clean(row: RowView) -> dict[str, Any]:
     """A line of the answer where nothing attacks."""
     figures = {"clean": _figure(row.clean.single), "null": None, "shared": None, "per_victim": None}
-    return {"victim": row.victim, "seed": row.seed, "n": row.n, "ranks": {}, **figures}
+    return {"victim": row.victim, "seed": row.seed, "n": row.n, "ranks": {}, "why": {}, **figures}
 
 
 def _rank(rank: Rank | None) -> str | None:

@@ -17,7 +17,7 @@ function answer() {
   const span = spanOf(DATA.summary.map((victim) => victim.null));
   const digits = DATA.summary.some((victim) => victim.n >= 10000) ? 2 : 1;
   const several = new Set(DATA.summary.map((victim) => victim.seed)).size > 1;
-  const ranked = (key) => DATA.summary.some((victim) => victim.ranks[key]);
+  const ranked = (key) => DATA.summary.some((victim) => victim.ranks[key] || victim.why[key]);
   const figure = (victim, key) => (key === "null" ? deltaCell(victim.null, span, digits) : accuracyCell(victim[key], digits));
   const lines = DATA.summary.map((victim, i) => el("tr", {},
     el("th", { scope: "row" }, victim.victim, several && el("small", {}, ` seed ${victim.seed}`)),
@@ -39,7 +39,7 @@ function answer() {
 function rankCell(victim, above, key) {
   const rank = victim.ranks[key];
   const tied = rank && rank.endsWith("=") && above?.ranks[key] === rank;
-  return el("td", { class: `rank${rank ? "" : " none"}${tied ? " tied" : ""}` }, rank ?? ABSENT);
+  return el("td", { class: `rank${rank ? "" : " none"}${tied ? " tied" : ""}` }, rank ?? (victim.why[key] ? `no: ${victim.why[key]}` : ABSENT));
 }
 
 function contrasts() {
