@@ -16,7 +16,7 @@ import torch
 from robustnoise.blocks import block_ranges, predict_blocks, to_tensor
 from robustnoise.board import load_board
 from robustnoise.compose import split_stages
-from robustnoise.data import cache_root
+from robustnoise.data.locate import cache_root
 from robustnoise.harness.bench import Bench
 from robustnoise.protocols import Classifier
 from robustnoise.registry import build, describe
