@@ -38,5 +38,6 @@ def main() -> None:
         if exit_code is None or not hasattr(error, "format_message"):
             raise
         # A usage error of the command line itself: typer's own wording.
-        print(f"Usage: {error.format_message()} 'robustnoise --help' explains.", file=sys.stderr)
+        command = getattr(getattr(error, "ctx", None), "command_path", "robustnoise")
+        print(f"Usage: {error.format_message().rstrip('.')}. '{command} --help' explains.", file=sys.stderr)
         sys.exit(2)

@@ -10,7 +10,15 @@ from dataclasses import replace
 from robustnoise.board import VictimPart
 from robustnoise.cli.caching import open_store
 from robustnoise.cli.progress import bars
-from robustnoise.cli.running import ATTACK_FAILED, Setting, checkpoints, journals, load_plugins, target_options
+from robustnoise.cli.running import (
+    ATTACK_FAILED,
+    Setting,
+    checkpoints,
+    journals,
+    load_plugins,
+    refuse_target,
+    target_options,
+)
 from robustnoise.errors import AttackFailed, BadParameter
 from robustnoise.harness.auditing import audit
 from robustnoise.registry import registry
@@ -27,6 +35,8 @@ def audit_victim(
     """Audit a stack, a target, or a target behind inference stages, and show it; the exit code."""
     if defense is None and target is None:
         raise BadParameter("expected a victim, --target or both.")
+    if defense is not None and target is None:
+        refuse_target(defense, f"audit --target {defense}")
     load_plugins(setting.plugins)
     stack = None if defense is None else checkpoints(defense)
     victims = {"victim": VictimPart(defense=stack, target=target, options=target_options(options))}

@@ -7,7 +7,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from robustnoise.harness.experiment import Experiment
 from robustnoise.harness.runner import plan as make_plan
 from robustnoise.harness.runner import run
 from robustnoise.leaderboard import Leaderboard
+from robustnoise.models.targets.text import TargetText
 from robustnoise.records import EvaluationRecord
 from robustnoise.registry import registry
 from robustnoise.report.plots import require_matplotlib
@@ -205,7 +206,12 @@ def _evaluate(
         report_failures(failures)
         return
     views = [row_view(r, ranked=False, flags=raised(r, records)) for r in records]
-    print_board(stdout(), f"{what} on {setting.data}", views, summary(records))
+    # Nothing here follows a board's protocol, so nothing is ranked.
+    worst = [replace(s, rank_shared=None, rank_per_victim=None) for s in summary(records)]
+    print_board(stdout(), f"{what} on {setting.data}", views, worst)
+    for name, text in named.items():
+        if name != "null":
+            stdout().print(f"{name}: {text}", markup=False, highlight=False, soft_wrap=True)
     for line in sentences(views):
         stdout().print(line, highlight=False, soft_wrap=True)
     report_failures(failures)
@@ -241,6 +247,8 @@ def target_options(texts: Sequence[str]) -> dict[str, Any]:
 def compare_victims(first: str, second: str, attack: str, setting: Setting) -> None:
     """Two victims under one attack."""
     load_plugins(setting.plugins)
+    for text in (first, second):
+        refuse_target(text, f"evaluate --target {text} --defense STAGES says what stages change")
     victims = {
         "first": VictimPart(defense=checkpoints(first)),
         "second": VictimPart(defense=checkpoints(second), reference="first"),
@@ -256,6 +264,16 @@ def compare_victims(first: str, second: str, attack: str, setting: Setting) -> N
     views = [row_view(r, ranked=False) for r in records if r.victim.victim["name"] in victims]
     print_board(stdout(), f"{setting.data}, {attack}", views, [])
     stdout().print(found.sentence, highlight=False, soft_wrap=True)
+
+
+def refuse_target(text: str, advice: str) -> None:
+    """Say so where a model that somebody brings stands in the place of a stack."""
+    try:
+        kind = TargetText(text).kind
+    except BadParameter:
+        return
+    if kind != "file":
+        raise BadParameter(f"{text} is a target and no stack of defenses: 'robustnoise {advice}' (docs/targets.md).")
 
 
 def checkpoints(stack: str) -> str:

@@ -88,6 +88,8 @@ def submit(
 
 def write_images(name: str, file: Path, data_dir: Path | None) -> None:
     """The evaluation images of a board as npz: x uint8, y, ids."""
+    if file.suffix != ".npz":
+        raise BadParameter(f"{file}: expected a name that ends in .npz.")
     board = Leaderboard(name).board
     part = board.file.data
     split = load_dataset(part.name, sizes=part.sizes(), seed=part.seed, data_dir=data_dir).evaluation

@@ -103,7 +103,11 @@ def classifier_from_bytes(content: bytes) -> TorchClassifier:
         tensors = load(content)
         metadata = _parts(content)[0].get("__metadata__", {})  # safetensors gives it for files on disk alone
         if metadata.get("format") != FORMAT:
-            raise BadData(f"format {metadata.get('format')!r}; expected {FORMAT!r}, as save_classifier writes it.")
+            raise BadData(
+                f"format {metadata.get('format')!r}; expected {FORMAT!r}, as save_classifier writes it. The weights of "
+                "a network of your own go with the code that makes it: --target FILE.py:FUNCTION --option weights=FILE "
+                "(docs/targets.md)."
+            )
         header = json.loads(metadata["classifier"])
         architecture = registry.from_json(header["architecture"])
         channels, height, width = (int(n) for n in header["input_shape"])

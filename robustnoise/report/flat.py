@@ -55,7 +55,7 @@ def columns(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
-    """A CSV table: texts in quotes, numbers bare, None empty.
+    """A CSV table: texts in quotes, numbers bare, None an empty text.
 
     Text that a spreadsheet would take for a formula gets an apostrophe before it.
     """

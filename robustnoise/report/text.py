@@ -44,7 +44,11 @@ def points(value: float | None) -> str:
 
 
 def sentence(what: str, measure: str, figure: Figure, n: int) -> str:
-    """``"layer-noise changed robust accuracy by -0.4 points [-0.9, +0.1], n = 10,000: no evidence of a gain."``."""
+    """``"layer-noise changed robust accuracy by -0.4 points [-0.9, +0.1], n = 1,000: no evidence of a gain."``.
+
+    Decimals as for `percent`.
+    """
+    digits = 2 if n >= FINE else 1
     if figure.low > 0:
         verdict = "a gain"
     elif figure.high < 0:
@@ -52,8 +56,8 @@ def sentence(what: str, measure: str, figure: Figure, n: int) -> str:
     else:
         verdict = "no evidence of a gain" if figure.value <= 0 else "no clear evidence of a gain"
     return (
-        f"{what} changed {measure} by {_signed(figure.value)} points [{_signed(figure.low)}, {_signed(figure.high)}], "
-        f"n = {n:,}: {verdict}."
+        f"{what} changed {measure} by {_signed(figure.value, digits)} points "
+        f"[{_signed(figure.low, digits)}, {_signed(figure.high, digits)}], n = {n:,}: {verdict}."
     )
 
 

@@ -114,6 +114,8 @@ def read_card(folder: Path) -> AttackCard | DefenseCard:
     Raises:
         BadSubmission: absent, too large, no TOML, of a newer schema, or with keys that are wrong: one line each.
     """
+    if not folder.is_dir():
+        raise BadSubmission(f"{folder}: no such folder; expected one with a {CARD}.")
     content = read_file(folder, CARD, MAX_BYTES).content
     try:
         plain = tomllib.loads(content.decode("utf-8"))

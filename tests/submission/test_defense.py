@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save
 
 from robustnoise.api import BadData, BadParameter, Context
 from robustnoise.errors import BadSubmission
@@ -181,6 +183,8 @@ def test_damaged_or_foreign_weights_and_wrong_hashes(folder: Path, board: Leader
     for bad in (content[:-1], b"", content[:8] + b"[" * 5000, b"\xff" * 64):
         path.write_bytes(bad)
         assert "weights.safetensors" in refused(folder, board)
+    path.write_bytes(save({"0.weight": torch.ones(2)}))
+    assert "--target FILE.py:FUNCTION --option weights=FILE" in refused(folder, board)
     save_classifier(create("mlp(hidden=8)", (1, 4, 4), 10, seed=3), path)
     assert "the data has 10 classes and images (1, 8, 8)" in refused(folder, board)
     path.unlink()
@@ -323,3 +327,7 @@ def test_the_folder_of_another_board_is_left_alone(folder: Path, toy: Path, cach
             cli(*command, "--output", str(other))
     assert "another" in (other / "board.toml").read_text()
     assert not (other / "rows").exists()
+
+
+def test_a_folder_that_is_not_there_is_named(board: Leaderboard, tmp_path: Path) -> None:
+    assert refused(tmp_path / "nowhere", board).startswith(f"{tmp_path / 'nowhere'}: no such folder")

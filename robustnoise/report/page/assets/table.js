@@ -4,6 +4,8 @@ const COLUMNS = [
   { key: "victim", label: "victim", text: true },
   { key: "attack", label: "attack", text: true },
   { key: "scope", label: "scope", text: true },
+  { key: "ranked", label: "ranked", text: true },
+  { key: "flags", label: "flags" },
   { key: "clean", label: "clean", accuracy: true },
   { key: "robust", label: "robust", accuracy: true },
   { key: "success", label: "success", share: true },
@@ -15,8 +17,6 @@ const COLUMNS = [
   { key: "passes", label: "passes", number: true },
   { key: "n", label: "n", number: true },
   { key: "seed", label: "seed", number: true },
-  { key: "flags", label: "flags" },
-  { key: "ranked", label: "ranked", text: true },
 ];
 
 function cellValue(row, column) {
