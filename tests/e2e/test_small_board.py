@@ -164,7 +164,7 @@ def test_a_row_without_what_ranks_it_is_refused(finished: Path, tmp_path: Path) 
     del row["identity"]["setting"]["threat"]
     row["digest"] = digest_of(row["identity"])
     path.write_text(json.dumps(row))
-    with pytest.raises(RowError, match="setting of the row lacks threat"):
+    with pytest.raises(RowError, match="identity.setting.threat: field required"):
         rn.Leaderboard(copy).rows()
 
 
