@@ -1,4 +1,4 @@
-"""Run every benchmark of speed; `python -m benchmarks.strength` and `.substitutes` measure attacks, for longer."""
+"""Run every benchmark of speed; `python -m benchmarks.strength`, `.substitutes` and `.trainings` take longer."""
 
 import argparse
 

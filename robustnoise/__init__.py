@@ -18,6 +18,7 @@ _LAZY = {
     "Access": "threat",
     "Audit": "report.audit",
     "Budget": "threat",
+    "Certificates": "certificates",
     "Comparison": "evaluation",
     "Context": "protocols",
     "EvaluationRecord": "records",
@@ -28,6 +29,7 @@ _LAZY = {
     "ThreatModel": "threat",
     "audit": "evaluation",
     "build": "registry",
+    "certify": "evaluation",
     "compare": "evaluation",
     "evaluate": "evaluation",
     "load_dataset": "data",
@@ -41,10 +43,12 @@ if TYPE_CHECKING:
     from robustnoise import errors as errors
     from robustnoise import models as models
     from robustnoise import registry as registry
+    from robustnoise.certificates import Certificates as Certificates
     from robustnoise.data import SplitSizes as SplitSizes
     from robustnoise.data import load_dataset as load_dataset
     from robustnoise.evaluation import Comparison as Comparison
     from robustnoise.evaluation import audit as audit
+    from robustnoise.evaluation import certify as certify
     from robustnoise.evaluation import compare as compare
     from robustnoise.evaluation import evaluate as evaluate
     from robustnoise.leaderboard import Leaderboard as Leaderboard

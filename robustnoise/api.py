@@ -44,6 +44,7 @@ from robustnoise.protocols import (
     Model,
     Modular,
     Oracle,
+    Smoothed,
     Softened,
     Stage,
     Substitute,
@@ -54,9 +55,23 @@ from robustnoise.protocols import (
 from robustnoise.recipes import Recipe
 from robustnoise.registry import build, build_call, create, registry
 from robustnoise.seeds import SeedStream
-from robustnoise.spec import Call, Number, Plugin, Scalar, parse_options
+from robustnoise.spec import Call, LaterField, Number, Plugin, Scalar, parse_options
 from robustnoise.threat import L2, Access, Linf, Norm, ThreatModel
-from robustnoise.training import ForwardHook, InputHook, LeadingTraining, Schedule, as_floats, fit
+from robustnoise.training import (
+    Batch,
+    Forward,
+    ForwardHook,
+    Hook,
+    InputHook,
+    LeadingTraining,
+    LossHook,
+    ReplayHook,
+    Schedule,
+    WeightHook,
+    as_floats,
+    evaluating,
+    fit,
+)
 
 
 def lazy_attribute(package: str, table: Mapping[str, str], name: str) -> object:
@@ -100,6 +115,7 @@ __all__ = [
     "AttackTraits",
     "BadData",
     "BadParameter",
+    "Batch",
     "BlackBoxAttack",
     "BudgetExceeded",
     "Classifier",
@@ -112,13 +128,17 @@ __all__ = [
     "Ensemble",
     "Ensembled",
     "FittedSubstitute",
+    "Forward",
     "ForwardHook",
+    "Hook",
     "Identity",
     "InputHook",
     "InputWrapper",
+    "LaterField",
     "LayerWrapper",
     "LeadingTraining",
     "Linf",
+    "LossHook",
     "MissingCapability",
     "MissingExtra",
     "Model",
@@ -128,10 +148,12 @@ __all__ = [
     "Oracle",
     "Plugin",
     "Preparing",
+    "ReplayHook",
     "RobustnoiseError",
     "Scalar",
     "Schedule",
     "SeedStream",
+    "Smoothed",
     "Softened",
     "Split",
     "Stage",
@@ -140,6 +162,7 @@ __all__ = [
     "Targets",
     "ThreatModel",
     "TorchClassifier",
+    "WeightHook",
     "Wrapper",
     "answer_from_logits",
     "as_floats",
@@ -148,6 +171,7 @@ __all__ = [
     "create",
     "create_model",
     "did_you_mean",
+    "evaluating",
     "fit",
     "import_quietly",
     "lazy_attribute",

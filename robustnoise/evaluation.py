@@ -1,4 +1,4 @@
-"""The three lines of Python: evaluate a victim, compare two, audit one."""
+"""The lines of Python: evaluate a victim, compare two, audit one, certify one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from robustnoise.certificates import Certificates
 from robustnoise.compose import Identity
-from robustnoise.data import Dataset
-from robustnoise.harness import auditing
+from robustnoise.data import Dataset, Split
+from robustnoise.harness import auditing, certifying
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
 from robustnoise.protocols import BlackBoxAttack, Classifier, Progress
@@ -221,3 +222,47 @@ def audit(
             progress=progress,
         )
     return Audit(record)
+
+
+def certify(
+    victim: Classifier,
+    images: Split,
+    sigma: float | None = None,
+    *,
+    n0: int = certifying.N0,
+    n: int = certifying.N,
+    alpha: float = certifying.ALPHA,
+    seed: int = 0,
+    threads: int = 2,
+    store: Path | None = None,
+    progress: Progress | None = None,
+) -> Certificates:
+    """The l2 radius around every image in which the smoothed victim provably keeps its answer.
+
+    CERTIFY of Cohen, Rosenfeld & Kolter 2019, arXiv 1902.02918, section 3.2.2. What is certified is the smoothed
+    classifier, the most probable answer under Gaussian noise, whatever the victim's own noise and abstentions. It costs
+    ``n0 + n`` forward passes an image.
+
+    Args:
+        victim: one with ``smoothing`` as its last stage, or any classifier, which is then smoothed with `sigma`.
+        images: with their true labels, such as ``data.evaluation.take(500)``.
+        sigma: standard deviation of the noise, pixels in [0, 1]; None takes the victim's own.
+        n0: noisy images that select a class.
+        n: further ones that count how often it is answered; 100,000 in the paper.
+        alpha: bound on the probability that a certificate is wrong.
+        seed: of the noise.
+        threads: torch threads.
+        store: a folder to resume from; None keeps nothing.
+        progress: where to report.
+
+    Returns:
+        ``.radii``, ``.answers``, ``.accuracy(radius)``, ``.table()``.
+
+    Raises:
+        BadParameter: no sigma, two of them, or a number out of range.
+    """
+    with _store(store) as opened:
+        return certifying.certify(
+            victim, images, opened,
+            sigma=sigma, n0=n0, n=n, alpha=alpha, seed=seed, threads=threads, progress=progress,
+        )  # fmt: skip

@@ -87,6 +87,21 @@ class Softened(Protocol):
 
 
 @runtime_checkable
+class Smoothed(Protocol):
+    """Optional capability of a classifier: it answers what another answers most often under noise; see `rn.certify`."""
+
+    @property
+    def base(self) -> Classifier:
+        """The classifier whose answers under Gaussian noise are counted."""
+        ...
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of that noise, pixels in [0, 1]."""
+        ...
+
+
+@runtime_checkable
 class Ensembled(Protocol):
     """Optional capability of a `Differentiable`: it is several models, which are attacked together."""
 

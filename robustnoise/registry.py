@@ -47,6 +47,8 @@ from robustnoise.spec import (
     parse_text,
     per_class,
     positional_fields,
+    required_parameters,
+    silent_fields,
 )
 
 GROUP = "robustnoise.plugins"
@@ -162,7 +164,7 @@ class Registry:
         """Register an installed package and its recipes; one that fails is kept in `broken`."""
         dist = point.dist
         origin = f"{dist.name} {dist.version}" if dist else point.value
-        prefix = "" if dist and dist.name == "robustnoise" else point.name
+        prefix = prefix_of(point)
         try:
             table = point.load()
             # Not getattr: the package's own __getattr__ may ask this registry, which isn't there yet.
@@ -240,6 +242,11 @@ class Registry:
         return None
 
 
+def prefix_of(point: EntryPoint) -> str:
+    """What stands before the names of a package's plugins: nothing before our own."""
+    return "" if point.dist and point.dist.name == "robustnoise" else point.name
+
+
 @functools.cache
 def registry() -> Registry:
     """The registry of this process, filled from the installed packages."""
@@ -260,11 +267,12 @@ def spec_of(plugin: Plugin) -> Spec:
     name, code = _name_of(cls)
     params: dict[str, Scalar] = {}
     children: dict[str, Spec] = {}
+    silent = silent_fields(plugin)
     for field in field_types(cls):
         value = getattr(plugin, field)
         if isinstance(value, Plugin):
             children[field] = spec_of(value)
-        else:
+        elif field not in silent:
             params[field] = value
     return Spec(cls.kind, name, cls.version, params, children, code)
 
@@ -440,11 +448,7 @@ def _build(tree: Call | Pipe, kind: str) -> Any:
     recipe = registry().recipe(tree.name)
     if recipe is not None:
         params = {**recipe.params, **params}
-    missing = [
-        f.name
-        for f in dataclasses.fields(cls)  # type: ignore[arg-type]
-        if f.name not in params and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
+    missing = [name for name in required_parameters(cls) if name not in params]
     if missing:
         raise BadParameter(f"{tree.name}: {', '.join(map(repr, missing))} must be given.")
     return cls(**{name: _value(cls, name, value) for name, value in params.items()})

@@ -43,6 +43,15 @@ Number = Annotated[float, BeforeValidator(parse_number)]
 
 
 @dataclass(frozen=True)
+class LaterField:
+    """Marks a parameter that came after results did: at its default it stands in no spec, so that they stay found.
+
+    ``hold_out: Annotated[int, Field(ge=0, description="..."), LaterField()] = 0``. At its default the plugin must do
+    what it did before it had the parameter.
+    """
+
+
+@dataclass(frozen=True)
 class Spec:
     """The identity of a configured plugin.
 
@@ -50,7 +59,7 @@ class Spec:
         kind: ``"defense"``, ``"attack"``, ``"crafter"``, ``"substitute"`` or ``"model"``.
         name: the registered name, ``package/name`` for a third party's.
         version: the plugin's own version; it rises when the same parameters give other numbers.
-        params: every parameter, defaults included.
+        params: every parameter, defaults included; a `LaterField` where it isn't at its default.
         children: plugins that this one is built from.
         code: sha256 of the source file of a one-file plugin; None for an installed one.
     """
@@ -173,6 +182,22 @@ def parameter_names(cls: type[Plugin]) -> list[str]:
     """All fields, those that may be given by position first."""
     first = positional_fields(cls)
     return [*first, *(name for name in field_types(cls) if name not in first)]
+
+
+def required_parameters(cls: type[Plugin]) -> list[str]:
+    """The fields without a default, which must be given."""
+    return [
+        f.name
+        for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+
+
+def silent_fields(plugin: Plugin) -> set[str]:
+    """The parameters of `plugin` marked as `LaterField` that are at their default."""
+    cls = type(plugin)
+    later = {n for n, hint in field_types(cls).items() if any(isinstance(m, LaterField) for m in get_args(hint)[1:])}
+    return {f.name for f in dataclasses.fields(cls) if f.name in later and getattr(plugin, f.name) == f.default}  # type: ignore[arg-type]
 
 
 def describe_field(cls: type[Plugin], name: str) -> str:

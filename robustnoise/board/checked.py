@@ -157,7 +157,9 @@ class Board:
             reference = victim.reference
             if reference is None and inference.stages():
                 same = [
-                    v.name for v in built if (v.defense, v.model, v.target) == (training, victim.model, victim.target)
+                    v.name
+                    for v in built
+                    if (v.defense, v.model, v.seed, v.target) == (training, victim.model, victim.seed, victim.target)
                 ]
                 reference = same[0] if same else f"{victim.name} less inference"
                 if not same:
@@ -180,7 +182,7 @@ class Board:
             return Victim(name, defense, reference=part.reference, target=target)
         architecture = self._expand(f"victims.{name}.model", part.model or self.file.run.model)
         model = self._build(f"victims.{name}.model", architecture, "model")
-        return Victim(name, defense, model, part.reference)
+        return Victim(name, defense, model, part.reference, seed=part.seed)
 
     def _expand(self, key: str, text: str) -> str:
         return expand(text, self.recipes, f"{self.origin}: {key}")

@@ -100,11 +100,12 @@ class RunPart(Part):
 
 
 class VictimPart(Part):
-    """A victim with its own reference or architecture, or a target that somebody brings, with its options."""
+    """A victim with its own reference, architecture or training seed, or a target that somebody brings."""
 
     defense: str | None = None
     reference: str | None = None
     model: str | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
     target: str | None = None
     options: dict[str, str | bool | int | float | list[float] | None] = {}
 
@@ -114,6 +115,8 @@ class VictimPart(Part):
             raise WrongKey(f"{key}.defense", "give a defense, a target, or both")
         if self.target is not None and self.model is not None:
             raise WrongKey(f"{key}.model", "a target is a network already; leave one of the two out")
+        if self.target is not None and self.seed is not None:
+            raise WrongKey(f"{key}.seed", "a target is trained already; leave one of the two out")
         if self.target is None and self.options:
             raise WrongKey(f"{key}.options", "without a target they have no meaning")
 

@@ -190,6 +190,47 @@ def audit_command(
     raise typer.Exit(audit_victim(defense, target, option or [], baseline, images, setting))
 
 
+@app.command("certify")
+def certify_command(
+    defense: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="VICTIM", help='Such as "plain-training | smoothing(sigma=0.25)"; smoothing comes last.'
+        ),
+    ] = None,
+    target: Target = None,
+    option: TargetOption = None,
+    trust_code: Trust = False,
+    sigma: Annotated[
+        str | None, typer.Option(help="Standard deviation of the noise [default: that of the victim's smoothing].")
+    ] = None,
+    n0: Annotated[int, typer.Option(min=1, help="Noisy images that select a class.")] = 100,
+    n: Annotated[int, typer.Option(min=1, help="Noisy images that count its answers; the paper has 100,000.")] = 1000,
+    alpha: Annotated[float, typer.Option(help="Bound on the probability that a certificate is wrong.")] = 0.001,
+    data: DataName = "mnist-5k",
+    model: ModelText = "small-cnn",
+    images: Annotated[int, typer.Option(min=1, help="The first of the evaluation images.")] = 500,
+    seed: Seed = None,
+    device: Device = "cpu",
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for images.csv, curve.csv and certified.svg.")] = None,
+    json: Json = False,
+) -> None:
+    """Certify the smoothed victim: the l2 radius around each image in which its answer provably stays."""
+    from robustnoise.cli.certifying import Numbers, certify_victim
+    from robustnoise.cli.running import Setting
+
+    if target is None and (option or trust_code):
+        raise BadParameter("--option and --trust-code belong to --target.")
+    setting = Setting(
+        data=data, eps="0", norm="l2", access="labels", model=model, draws=1, budget=None, seed=seed or 0,
+        limit=None, device=device, jobs=1, data_dir=data_dir, plugins=plugin or [], plan=False, json=json,
+        trust_code=trust_code,
+    )  # fmt: skip
+    certify_victim(defense, target, option or [], Numbers(sigma, n0, n, alpha, images, output), setting)
+
+
 @app.command()
 def compare(
     first: Annotated[str, typer.Argument(help="A defense, or a checkpoint: weights.safetensors, alone or in a stack.")],
@@ -223,14 +264,48 @@ def compare(
 
 @app.command()
 def plugins(
-    name: Annotated[str | None, typer.Argument(help="One plugin: its parameters, ranges and source.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A kind, such as defenses: its traits; or one plugin: its parameters, ranges and source.",
+            metavar="[KIND|PLUGIN]",
+        ),
+    ] = None,
     plugin: Plugins = None,
     json: Json = False,
 ) -> None:
-    """List defenses, attacks, crafters, substitutes and models."""
-    from robustnoise.cli.looking import show_plugins
+    """List defenses, attacks, crafters, substitutes and models, or show one."""
+    from robustnoise.cli.listing import show_plugins
 
     show_plugins(name, plugin or [], json=json)
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="defense or attack.")],
+    name: Annotated[str, typer.Argument(help="Of the plugin and its package, such as my-noise.")],
+    output: Annotated[Path | None, typer.Option(help="The new folder [default: the name, in this folder].")] = None,
+) -> None:
+    """Write a small package with one working plugin, which keeps its contracts; docs/plugins.md goes on from there."""
+    from robustnoise.cli.authoring import new_package
+
+    new_package(kind, name, output)
+
+
+@app.command("check")
+def check_command(
+    package: Annotated[
+        str, typer.Argument(help="An installed package, a package's folder, a one-file plugin, or a plugin as text.")
+    ],
+    json: Json = False,
+) -> None:
+    """Run the contracts on a package's plugins and explain each failure: what it means, what was found, how to mend it.
+
+    Exits with 0 if all contracts are kept, 1 if one is broken, 2 on errors.
+    """
+    from robustnoise.cli.authoring import check
+
+    raise typer.Exit(check(package, as_json=json))
 
 
 @app.command()

@@ -1,8 +1,7 @@
-"""The commands that show: plugins, data, boards."""
+"""The commands that show: data, boards."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -13,15 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from robustnoise.cli.caching import open_store
-from robustnoise.errors import BadParameter, BrokenPlugin
+from robustnoise.errors import BadParameter
 from robustnoise.leaderboard import Leaderboard
-from robustnoise.recipes import Recipe
-from robustnoise.registry import describe, format_value, registry, stands_for
 from robustnoise.report.flat import csv_text
 from robustnoise.report.page import Listed, index_page, page_files
 from robustnoise.report.plots import require_matplotlib
 from robustnoise.report.terminal import print_board, stdout
-from robustnoise.spec import Plugin, allowed_values, describe_field, parameter_names
 from robustnoise.store import atomic_write
 from robustnoise.submission.artifacts import check_artifacts
 
@@ -39,7 +35,7 @@ def show_board(name: str, *, json: bool, csv: bool) -> None:
         print(csv_text(board.flat()), end="")
         return
     if json:
-        _print_json(board.to_json())
+        print_json(board.to_json())
         return
     print_board(stdout(), board.board.file.title or board.board.name, *board.contents(board.rows_or_advice()))
 
@@ -128,7 +124,7 @@ def show_data(data_dir: Path | None, *, json: bool) -> None:
 
     rows = list_sources(data_dir)
     if json:
-        _print_json([r._asdict() for r in rows])
+        print_json([r._asdict() for r in rows])
         return
     table = Table("name", "images", "shape", "classes", "from", "state", "note")
     for r in rows:
@@ -137,82 +133,6 @@ def show_data(data_dir: Path | None, *, json: bool) -> None:
     stdout().print(table)
 
 
-def show_plugins(name: str | None, files: Sequence[Path], *, json: bool) -> None:
-    """All plugins and recipes, or one in full."""
-    for path in files:
-        registry().add_file(path)
-    if name is not None:
-        _show_plugin(name, json=json)
-        return
-    table = Table("kind", "name", "what it does", "from")
-    rows = []
-    for entry in registry().entries():
-        try:
-            cls = entry.load()
-            kind, what = cls.kind, _first_line(cls)
-        except BrokenPlugin as error:
-            kind, what = "broken", str(error)
-        rows.append({"kind": kind, "name": entry.name, "what": what, "origin": entry.origin})
-    rows += [_recipe_row(recipe) for recipe in registry().recipes()]
-    rows += [{"kind": "broken", "name": k, "what": v, "origin": ""} for k, v in registry().broken.items()]
-    rows.sort(key=lambda r: (r["kind"], r["name"]))
-    if json:
-        _print_json(rows)
-        return
-    for row in rows:
-        table.add_row(*map(escape, (row["kind"], row["name"], row["what"], row["origin"])))
-    stdout().print(table)
-
-
-def _recipe_row(recipe: Recipe) -> dict[str, str]:
-    row = {"name": recipe.name, "origin": recipe.origin}
-    try:
-        return row | {"kind": registry().find(recipe.name).kind, "what": f"{stands_for(recipe)}: {recipe.reference}"}
-    except BrokenPlugin as error:
-        return row | {"kind": "broken", "what": str(error)}
-
-
-def _show_plugin(name: str, *, json: bool) -> None:
-    cls, recipe = registry().find(name), registry().recipe(name)
-    parameters = [_parameter(cls, field) for field in parameter_names(cls)]
-    told = recipe.params if recipe else {}
-    for p in parameters:
-        p["default"] = _shown(told[p["name"]]) if p["name"] in told else p["default"]
-    reference = recipe.reference if recipe else cls.reference
-    if json:
-        _print_json({"name": name, "kind": cls.kind, "version": cls.version, "doc": inspect.getdoc(cls),
-                     "reference": reference, "recipe": stands_for(recipe) if recipe else None,
-                     "parameters": parameters})  # fmt: skip
-        return
-    print(f"{name} ({cls.kind}, version {cls.version})\n\n{inspect.getdoc(cls)}\n")
-    if recipe:
-        print(f"Stands for: {stands_for(recipe)}")
-    if reference:
-        print(f"Source: {reference}\n")
-    for p in parameters:
-        default = "" if p["default"] is None else f" [default: {p['default']}]"
-        print(f"  {p['name']}: {p['allowed']}{default}{'. ' if p['doc'] else ''}{p['doc']}")
-
-
-def _parameter(cls: type[Plugin], field: str) -> dict[str, Any]:
-    import dataclasses
-
-    f = next(f for f in dataclasses.fields(cls) if f.name == field)  # type: ignore[arg-type]
-    value = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
-    if value is dataclasses.MISSING:
-        default = None
-    else:
-        default = _shown(value)
-    return {"name": field, "allowed": allowed_values(cls, field), "default": default, "doc": describe_field(cls, field)}
-
-
-def _shown(value: Any) -> str:
-    return describe(value) if isinstance(value, Plugin) else format_value(value)
-
-
-def _first_line(cls: type[Plugin]) -> str:
-    return (inspect.getdoc(cls) or "").partition("\n")[0]
-
-
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """One JSON document."""
     print(json.dumps(value, indent=1, allow_nan=False))

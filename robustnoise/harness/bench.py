@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +12,7 @@ import torch
 
 from robustnoise.blocks import BLOCK, CHUNK
 from robustnoise.compose import split_stages
-from robustnoise.data import Split
-from robustnoise.errors import BadData
+from robustnoise.harness.cells import Cells, Computed, as_torch
 from robustnoise.harness.collecting import collect, images_at
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.given import Given
@@ -22,7 +20,7 @@ from robustnoise.harness.looking import look
 from robustnoise.harness.memory import Memory
 from robustnoise.harness.scoring import count_draws, most_frequent
 from robustnoise.models.classifier import TorchClassifier
-from robustnoise.models.files import classifier_bytes, classifier_from_bytes
+from robustnoise.models.files import classifier_bytes
 from robustnoise.models.fresh import create
 from robustnoise.models.targets.probe import ROWS as PROBED
 from robustnoise.models.targets.probe import probe
@@ -33,7 +31,6 @@ from robustnoise.protocols import (
     Context,
     Crafter,
     Progress,
-    Silent,
     Targets,
     TwoStage,
     WhiteBox,
@@ -47,14 +44,8 @@ from robustnoise.threat import Norm, ThreatModel
 AGREEMENT_IMAGES = 1000
 MEMORY_IMAGES = 1024
 
-Computed = tuple[dict[str, bytes], dict[str, Any]]
 
-
-class NotCached(Exception):
-    """A cell is not in the store, and the bench was told not to compute."""
-
-
-class Bench:
+class Bench(Cells):
     """Runs the stages of one experiment, through a store.
 
     Args:
@@ -74,12 +65,8 @@ class Bench:
         compute: bool = True,
         memory_images: int = MEMORY_IMAGES,
     ) -> None:
-        self.experiment = experiment
-        self.store = store
-        self.progress = progress or Silent()
-        self.compute = compute
+        super().__init__(experiment, store, progress, compute=compute)
         self.chunk = max(1, -(-memory_images // BLOCK)) * BLOCK
-        self.seeds = SeedStream(experiment.seed)
         again = experiment.scoring_seed
         self.scoring = self.seeds if again is None else SeedStream(again, ("score again",))
         self._classifiers: dict[str, Classifier] = {}
@@ -99,17 +86,18 @@ class Bench:
             "model": spec_of(model).to_json(),
             "train": train.digest,
             **self._machine(),
+            **({} if victim.seed is None else {"seed": victim.seed}),
         }
 
         def run() -> Computed:
-            seeds = self.seeds.child("defend")
+            seeds = (self.seeds if victim.seed is None else SeedStream(victim.seed)).child("defend")
             fresh = create(model, train.input_shape, train.num_classes, seed=seeds.child("weights"))
             partial = self.store.partial_path(cell_key("train", inputs))
             ctx = Context(
                 train, seeds.child("train"), partial, self._labelled(f"train {victim.name}"), self.experiment.device
             )
             trained = training.apply(fresh, ctx)
-            return {"weights": classifier_bytes(_torch(trained, victim.name))}, {}
+            return {"weights": classifier_bytes(as_torch(trained, victim.name))}, {}
 
         return self._cell("train", inputs, run, partial=True)
 
@@ -153,7 +141,9 @@ class Bench:
             ctx = Context(None, seeds.child("fit").fork(), partial, self._labelled(label), self.experiment.device)
             fitted = two_stage.substitute.fit(oracle, seed_data, ctx)
             stored = {f"weights-{i}" if i else "weights": n for i, n in enumerate(fitted.networks)}
-            return {k: classifier_bytes(_torch(n, attack.name)) for k, n in stored.items()}, {"queries": fitted.queries}
+            return {k: classifier_bytes(as_torch(n, attack.name)) for k, n in stored.items()}, {
+                "queries": fitted.queries
+            }
 
         return self._cell("substitute", inputs, run, partial=True)
 
@@ -372,6 +362,13 @@ class Bench:
 
     # ----------------------------------------------------------------------------------------------------- helpers
 
+    def _base(self, weights: Cell) -> TorchClassifier:
+        """A trained net, in memory once however many victims put stages around it: a sweep has hundreds."""
+        sha256 = weights.outputs["weights"]
+        if sha256 not in self._trained:
+            self._trained[sha256] = self._load(self.store.read(weights, "weights"))
+        return self._trained[sha256]
+
     def _oracle(
         self,
         victim: Victim,
@@ -385,10 +382,6 @@ class Bench:
         noise, classifier = seeds.child("oracle"), self.classifier(victim)
         return CountingOracle(classifier, self._threat(), noise, per_image=per_image, total=total, stops=stops)
 
-    def _seed_data(self) -> Split:
-        attacker, limit = self.experiment.dataset.attacker, self.experiment.budget.seed_examples
-        return attacker if limit is None else attacker.take(min(limit, len(attacker)))
-
     def _asked(self, attack: Attack, victim: Victim) -> dict[str, Any]:
         """The inputs that make a result belong to one victim; none for an attack that asks nothing."""
         if not attack.attack.traits.queries:
@@ -399,80 +392,12 @@ class Bench:
             "budget": self.experiment.budget.to_json(),
         }
 
-    def _threat(self) -> ThreatModel:
-        """The attacker; only stages of an attack ask."""
-        assert self.experiment.threat is not None
-        return self.experiment.threat
-
-    def _machine(self) -> dict[str, Any]:
-        experiment = self.experiment
-        return {
-            "seed": experiment.seed,
-            "threads": experiment.threads,
-            "device": experiment.device,
-            "torch": torch.__version__,
-        }
-
-    def _load(self, content: bytes) -> TorchClassifier:
-        classifier = classifier_from_bytes(content)
-        classifier.module.to(self.experiment.device)
-        return classifier
-
-    def _base(self, weights: Cell) -> TorchClassifier:
-        """A trained net, in memory once however many victims put stages around it: a sweep has hundreds."""
-        sha256 = weights.outputs["weights"]
-        if sha256 not in self._trained:
-            self._trained[sha256] = self._load(self.store.read(weights, "weights"))
-        return self._trained[sha256]
-
-    def _labelled(self, label: str) -> Progress:
-        return _Labelled(self.progress, label)
-
-    @contextmanager
-    def threads(self) -> Iterator[None]:
-        """With as many threads as the experiment's identity says."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.experiment.threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
-    def _cell(
-        self, stage: str, inputs: Mapping[str, Any], run: Callable[[], Computed], *, partial: bool = False
-    ) -> Cell:
-        cell = self.store.get(stage, inputs)
-        if cell is not None:
-            return cell
-        if not self.compute:
-            raise NotCached(stage)
-        with self.threads():
-            outputs, facts = run()
-        cell = self.store.put(stage, inputs, outputs, facts)
-        if partial:
-            self.store.partial_path(cell.key).unlink(missing_ok=True)
-        return cell
-
 
 def _number(output: str) -> int:
     """The place of a substitute's network: 0 of ``weights``, 10 of ``weights-10``."""
     return int(output.partition("-")[2] or 0)
 
 
-class _Labelled:
-    def __init__(self, progress: Progress, label: str) -> None:
-        self.progress, self.label = progress, label
-
-    def start(self, label: str, total: int) -> Any:
-        return self.progress.start(self.label, total)
-
-
 def _two_stage(attack: Attack) -> TwoStage:
     assert isinstance(attack.attack, TwoStage)
     return attack.attack
-
-
-def _torch(classifier: Classifier, name: str) -> TorchClassifier:
-    if not isinstance(classifier, TorchClassifier):
-        raise BadData(f"{name}: training must end in a TorchClassifier, got {type(classifier).__name__}.")
-    return classifier

@@ -36,6 +36,7 @@ class Victim:
         target: what `classifier` was made from, or is to be made from before anything runs; None where it came as an
             object.
         submitted: who hands it in and what it was made from, JSON; None for a board's own.
+        seed: of its training alone; None takes the experiment's.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Victim:
     clean_only: bool = False
     target: TargetText | None = None
     submitted: Mapping[str, Any] | None = None
+    seed: int | None = None
 
     @property
     def ready(self) -> bool:
@@ -79,6 +81,7 @@ class Victim:
             "text": self.text,
             "model": None if self.model is None else spec_of(self.model).to_json(),
             "digest": digest,
+            **({} if self.seed is None else {"seed": self.seed}),
             **({} if self.target is None else {"target": self.target.identity()}),
             **({} if self.submitted is None else {"submitted": dict(self.submitted)}),
         }

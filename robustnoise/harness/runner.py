@@ -13,10 +13,12 @@ from typing import Any
 from robustnoise.allocator import keep_memory
 from robustnoise.compose import compose, split_stages
 from robustnoise.errors import BadParameter
-from robustnoise.harness.bench import Bench, NotCached
+from robustnoise.harness.bench import Bench
+from robustnoise.harness.cells import NotCached
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.failed import Failed, attempt
 from robustnoise.harness.provenance import provenance
+from robustnoise.harness.rehearsal import rehearse
 from robustnoise.protocols import Progress, Silent, TwoStage
 from robustnoise.records import Arm, EvaluationRecord
 from robustnoise.registry import registry, spec_of
@@ -126,6 +128,7 @@ def run(
         failures: takes one line for each failed cell.
 
     Raises:
+        BadParameter: `jobs` or `memory_images` is out of range, or a victim's stages can't stand around its network.
         AttackFailed: an attack failed and `failures` is None; raised when everything else is in the store.
     """
     if jobs < 1:
@@ -135,6 +138,7 @@ def run(
     progress = progress or Silent()
     # The code that runs is that of now: a checkout may move on in the hours that follow.
     origin, started = provenance(), time.monotonic()
+    rehearse(experiment, store)
     bench = Bench(experiment, store, progress, memory_images=memory_images)
     failed = Failed()
     if jobs == 1:
@@ -189,7 +193,8 @@ def _work_id(task: Task) -> str:
     """Tasks that make the same cell must not run side by side; victims share trainings, attacks share substitutes."""
     if task.stage == "train":
         assert task.victim.model is not None
-        return spec_of(split_stages(task.victim.defense)[0]).digest() + spec_of(task.victim.model).digest()
+        training = split_stages(task.victim.defense)[0]
+        return f"{spec_of(training).digest()} {spec_of(task.victim.model).digest()} {task.victim.seed}"
     if task.stage == "substitute" and task.attack is not None and isinstance(task.attack.attack, TwoStage):
         own = task.victim.name if task.attack.own else ""
         return spec_of(task.attack.attack.substitute).digest() + own

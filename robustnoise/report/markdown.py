@@ -35,6 +35,7 @@ oracle, for a substitute's labels or image by image. The two are different threa
 CLAIMED = """\
 *Claimed: wrong* is how many images the attack takes for misclassified, and the share of wrong answers to them in the
 scoring draws, which the attack has not seen."""
+ABSTAINED = "*Abstained* is the share of answers that were none; an abstention counts as wrong."
 ANY_FAIL = "*any_fail_5* is the accuracy against an attacker who may ask five times and wins once."
 VERDICTS = """\
 All verdicts are shares of all n images, right or wrong at first. *single* is the expected accuracy (any_fail_1),
@@ -134,6 +135,8 @@ def reading(
     paragraphs = ["\n".join([*legend, *resolution_notes(rows)])]
     if any(r.claimed is not None for r in rows):
         paragraphs.append(CLAIMED)
+    if any(r.scored.abstained for r in rows):
+        paragraphs.append(ABSTAINED)
     if any(view.curve.midpoint for view in curves):
         paragraphs.append(HOW_TO_READ_MIDPOINT)
     return paragraphs
@@ -158,10 +161,10 @@ def _curve(view: CurveView) -> str:
     curve = view.curve
     parts = [f"## {curve.title}"]
     if view.lines:
-        parts += [_picture(f"Accuracy against {curve.x}", curve.name), _table(curve_table(view))]
+        parts += [_picture(f"Accuracy against {curve.x}", curve.name), markdown_table(curve_table(view))]
     parts.append(curve_note(view))
     if view.lines and curve.midpoint:
-        parts += [_picture(f"Midpoints: {curve.x}", midpoint_name(curve)), _table(midpoint_table(view))]
+        parts += [_picture(f"Midpoints: {curve.x}", midpoint_name(curve)), markdown_table(midpoint_table(view))]
     parts.append("\n".join(f"- {line.label}: `{line.stack}`" for line in curve.lines))
     return "\n\n".join(parts)
 
@@ -172,10 +175,11 @@ def _picture(alternative: str, name: str) -> str:
 
 
 def _section(table: Table) -> str:
-    return f"## {table.heading}\n\n{_table(table)}"
+    return f"## {table.heading}\n\n{markdown_table(table)}"
 
 
-def _table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """Its head and lines, without the heading."""
     rows = [table.head, ["---"] * len(table.head), *table.lines]
     return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from robustnoise import stats
 from robustnoise.report.contrasts import ContrastView
-from robustnoise.report.tables import Table, number, table
+from robustnoise.report.tables import Table, abstentions, number, table
 from robustnoise.report.text import delta, share
 from robustnoise.report.variance import VarianceView
 from robustnoise.report.views import ASKED, Figure, RowView, Verdicts
@@ -22,7 +22,17 @@ def verdict_tables(rows: Sequence[RowView]) -> Iterator[Table]:
     A deterministic victim has one answer: all its verdicts are its accuracy, or one less it.
     """
     asked = ASKED[1:]
-    head = ("victim", "images of", "n", "draws", "single", *(f"any_fail_{m}" for m in asked), "always_wrong", "seed")
+    head = (
+        "victim",
+        "images of",
+        "n",
+        "draws",
+        "single",
+        *(f"any_fail_{m}" for m in asked),
+        "always_wrong",
+        "abstained",
+        "seed",
+    )
     several = len({r.seed for r in rows}) > 1
     lines: dict[tuple[str, ...], None] = {}
     for r in rows:
@@ -35,7 +45,7 @@ def verdict_tables(rows: Sequence[RowView]) -> Iterator[Table]:
 
 def _verdicts(v: Verdicts) -> tuple[str, ...]:
     asked = (share(v.any_fail.get(m)) for m in ASKED[1:])
-    return str(v.n), str(v.draws), share(v.single.value), *asked, share(v.always_wrong)
+    return str(v.n), str(v.draws), share(v.single.value), *asked, share(v.always_wrong), abstentions(v)
 
 
 def contrast_table(contrasts: Sequence[ContrastView]) -> Table:

@@ -10,7 +10,7 @@ from robustnoise.report.curves import CurveView, Midpoint, Value
 from robustnoise.report.published import PublishedView
 from robustnoise.report.ranking import Rank
 from robustnoise.report.text import delta, percent, points, share
-from robustnoise.report.views import CLEAN, RowView, Summary
+from robustnoise.report.views import CLEAN, RowView, Summary, Verdicts
 
 
 class Table(NamedTuple):
@@ -34,12 +34,24 @@ SCOPES = {
     "per-victim": "Per-victim attacks",
     "audit": "Audit, with the gradients of the victim: not ranked",
 }
-CLEAN_HEAD = ("victim", "n", "draws", "accuracy", "delta", "against", "delta to undefended", "flags", "ranked")
+CLEAN_HEAD = (
+    "victim",
+    "n",
+    "draws",
+    "accuracy",
+    "abstained",
+    "delta",
+    "against",
+    "delta to undefended",
+    "flags",
+    "ranked",
+)
 ATTACK_HEAD = (
     "victim",
     "attack",
     "clean",
     "robust",
+    "abstained",
     "attack success",
     "delta",
     "against",
@@ -117,6 +129,7 @@ def _clean_line(r: RowView) -> tuple[str, ...]:
         str(r.n),
         str(r.draws),
         percent(r.clean.single, r.n),
+        abstentions(r.clean),
         delta(r.delta, r.n),
         r.against or "-",
         delta(r.delta_undefended, r.n),
@@ -131,6 +144,7 @@ def _attack_line(r: RowView) -> tuple[str, ...]:
         r.attack or "-",
         percent(r.clean.single),
         percent(r.scored.single),
+        abstentions(r.scored),
         "-" if r.success is None else f"{percent(r.success)} of {number(round(r.initially or 0.0, 1))}",
         delta(r.delta),
         r.against or "-",
@@ -141,6 +155,11 @@ def _attack_line(r: RowView) -> tuple[str, ...]:
         flag_names(r.flags),
         _ranked(r),
     )
+
+
+def abstentions(verdicts: Verdicts) -> str:
+    """The share of answers that were none; ``"-"`` where there was none such."""
+    return share(verdicts.abstained or None)
 
 
 def flag_names(flags: Sequence[Raised]) -> str:

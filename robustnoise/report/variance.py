@@ -26,14 +26,15 @@ class VarianceView:
 
 
 def variance_views(records: Sequence[EvaluationRecord]) -> list[VarianceView]:
-    """Every victim and attack with rows of two or more seeds on the same images.
+    """Every victim and attack with rows of two or more seeds, the board's or the victim's own, on the same images.
 
     Args:
         records: rows that follow the board's protocol; the first of a victim, attack and seed counts.
     """
-    groups: dict[str, dict[int, EvaluationRecord]] = {}
+    groups: dict[str, dict[tuple[int, int | None], EvaluationRecord]] = {}
     for record in records:
-        groups.setdefault(_but_for_the_seed(record), {}).setdefault(record.setting["seed"], record)
+        seeds = record.setting["seed"], record.victim.victim.get("seed")
+        groups.setdefault(_but_for_the_seed(record), {}).setdefault(seeds, record)
     return [_view(list(rows.values())) for rows in groups.values() if len(rows) > 1]
 
 
@@ -42,7 +43,11 @@ def _but_for_the_seed(record: EvaluationRecord) -> str:
         return {k: v for k, v in part.items() if k not in keys}
 
     return digest_of(
-        [less(record.victim.victim, "digest"), record.attack, less(record.setting, "seed", "threads", "device")]
+        [
+            less(record.victim.victim, "name", "digest", "seed"),
+            record.attack,
+            less(record.setting, "seed", "threads", "device"),
+        ]
     )
 
 

@@ -41,6 +41,7 @@ class Verdicts:
         any_fail: by m: accuracy against an attacker who asks m times and wins once; for every m of `ASKED` up to
             the number of draws.
         always_wrong: share of images that are wrong in every draw.
+        abstained: share of all answers that were abstentions; they are among the wrong ones.
         n: images.
         draws: how often each was asked.
     """
@@ -48,6 +49,7 @@ class Verdicts:
     single: Figure
     any_fail: Mapping[int, float]
     always_wrong: float
+    abstained: float
     n: int
     draws: int
 
@@ -145,6 +147,7 @@ def verdicts(tally: Tally, record: EvaluationRecord, name: str) -> Verdicts:
         single=tally_figure(tally, record, name),
         any_fail={m: stats.any_fail(tally.right, tally.draws, m) for m in ASKED if m <= tally.draws},
         always_wrong=stats.always_wrong(tally.right),
+        abstained=float(tally.abstained.mean()) / tally.draws,
         n=len(tally.right),
         draws=tally.draws,
     )
@@ -191,8 +194,8 @@ def _maybe(delta: stats.Delta | None) -> Figure | None:
 def flat(view: RowView) -> dict[str, Any]:
     """One level of columns for data frames.
 
-    ``robust``, ``robust_low``, ``robust_high``, ``robust_any_fail_5``, ``robust_always_wrong``, the same for ``clean``,
-    a number and its interval for every delta, the names of the flags in one text.
+    ``robust``, ``robust_low``, ``robust_high``, ``robust_any_fail_5``, ``robust_always_wrong``, ``robust_abstained``,
+    the same for ``clean``, a number and its interval for every delta, the names of the flags in one text.
     """
     columns: dict[str, Any] = {}
     for field in fields(view):
@@ -201,6 +204,7 @@ def flat(view: RowView) -> dict[str, Any]:
             columns |= _columns(name, value.single)
             columns |= {f"{name}_any_fail_{m}": share for m, share in value.any_fail.items()}
             columns[f"{name}_always_wrong"] = value.always_wrong
+            columns[f"{name}_abstained"] = value.abstained
         elif isinstance(value, Figure):
             columns |= _columns(name, value)
         else:

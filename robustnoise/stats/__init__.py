@@ -20,6 +20,7 @@ from robustnoise.stats.power import smallest_delta as smallest_delta
 from robustnoise.stats.power import too_few as too_few
 from robustnoise.stats.resampling import accuracy_interval as accuracy_interval
 from robustnoise.stats.resampling import mean_interval as mean_interval
+from robustnoise.stats.scores import clopper_pearson_low as clopper_pearson_low
 from robustnoise.stats.scores import mcnemar as mcnemar
 from robustnoise.stats.scores import tango as tango
 from robustnoise.stats.scores import wilson as wilson

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from scipy import special
+
+from robustnoise.errors import BadParameter
 from robustnoise.stats.common import NORMAL, Interval, check_whole, two_sided_z
 
 
@@ -12,6 +15,24 @@ def wilson(right: int, n: int, confidence: float = 0.95) -> Interval:
     check_whole("n", n, 1)
     check_whole("right", right, 0, n)
     return wilson_limits(float(right), n, two_sided_z(confidence))
+
+
+def clopper_pearson_low(right: int, n: int, alpha: float) -> float:
+    """Clopper and Pearson's (1934) lower bound in [0, 1] of a probability, `right` hits of n independent draws.
+
+    The one-sided exact bound: the probability p at which so many hits or more have probability `alpha`, the quantile
+    ``Beta(alpha; right, n - right + 1)``. It is larger than the true p with probability at most `alpha`.
+
+    Args:
+        right: 0 to n; without a hit the bound is 0.
+        n: at least 1.
+        alpha: inside (0, 1).
+    """
+    check_whole("n", n, 1)
+    check_whole("right", right, 0, n)
+    if not 0 < alpha < 1:
+        raise BadParameter(f"alpha = {alpha}: expected a number inside (0, 1), such as 0.001.")
+    return float(special.betaincinv(right, n - right + 1, alpha)) if right else 0.0
 
 
 def tango(b: int, c: int, n: int, confidence: float = 0.95) -> Interval:

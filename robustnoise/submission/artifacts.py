@@ -102,7 +102,8 @@ class _Check:
         except (RobustnoiseError, KeyError, TypeError):
             self._absent("weights", identity["name"])
             return
-        key = canonical_json(["train", training, model, record.setting["data"]["splits"]["train"], *_machine(record)])
+        images, seed = record.setting["data"]["splits"]["train"], identity.get("seed")
+        key = canonical_json(["train", training, model, images, *_machine(record, seed)])
         found = [cell for cell in self._cells[key] if self._whole(cell, "weights")]
         if not found:
             self._absent("weights", identity["name"])
@@ -196,7 +197,8 @@ def _tail(inputs: Mapping[str, Any]) -> list[Any]:
     return [inputs.get(k) for k in ("seed", "threads", "device", "torch")]
 
 
-def _machine(record: EvaluationRecord) -> list[Any]:
+def _machine(record: EvaluationRecord, seed: int | None = None) -> list[Any]:
+    """What `_tail` says of the cells of a row; `seed` is that of a victim's own training."""
     setting = record.setting
     torch = record.provenance.get("versions", {}).get("torch")
-    return [setting.get("seed"), setting.get("threads"), setting.get("device"), torch]
+    return [setting.get("seed") if seed is None else seed, setting.get("threads"), setting.get("device"), torch]

@@ -15,7 +15,8 @@ from robustnoise.board import Board
 from robustnoise.compose import split_stages
 from robustnoise.data import Dataset, SplitSizes, load_dataset
 from robustnoise.errors import BadSubmission, RowError
-from robustnoise.harness.bench import Bench, NotCached
+from robustnoise.harness.bench import Bench
+from robustnoise.harness.cells import NotCached
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import tasks
 from robustnoise.models.targets.text import TargetText
@@ -114,7 +115,9 @@ class Opening:
         defense = from_json(identity["defense"])
         model = None if identity["model"] is None else from_json(identity["model"])
         reference = record.reference.victim["name"] if record.reference and arm is record.victim else None
-        victim = Victim(identity["name"], defense, model, reference, submitted=identity.get("submitted"))
+        victim = Victim(
+            identity["name"], defense, model, reference, submitted=identity.get("submitted"), seed=identity.get("seed")
+        )
         if "target" not in identity:
             if model is None or not split_stages(defense)[0].stages():
                 raise RowError(f"victim {identity['name']!r} came as a Python object, which no row holds.")

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from robustnoise.data import Dataset
 from robustnoise.errors import RobustnoiseError
-from robustnoise.harness.bench import Bench, NotCached
+from robustnoise.harness.bench import Bench
+from robustnoise.harness.cells import NotCached
 from robustnoise.harness.experiment import Attack, Experiment
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.spec import canonical_json

@@ -28,7 +28,7 @@ from robustnoise.protocols import (
 )
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import Plugin
-from robustnoise.testing.common import EPS, ROWS, check_spec, identical, need, neighbours, quick, untouched
+from robustnoise.testing.common import EPS, ROWS, apart, check_spec, identical, need, neighbours, quick, untouched
 from robustnoise.testing.defenses import _check_answer
 from robustnoise.testing.toys import (
     CLASSES,
@@ -235,17 +235,21 @@ def _check_trace(attack: Plugin, levels: Tensor, x: Tensor, result: AttackResult
 def _check_zero(plugin: Plugin, levels: Tensor, x: Tensor, out: Tensor, norm: Norm) -> None:
     _check_images(plugin, levels, x, out, ThreatModel(norm, 0.0))
     same = bool((ThreatModel(norm, 0.0).to_levels(levels, out) == levels).all())
-    need(plugin, "zero-eps", same and identical(x, out), "with eps = 0 the images differ from the input.")
+    need(plugin, "zero-eps", same and identical(x, out), f"with eps = 0 images and input are {apart(x, out)}.")
 
 
 def _check_repeats(plugin: Plugin, first: Tensor, second: Tensor) -> None:
-    need(plugin, "seeded", identical(first, second), "the same seeds give other bytes the second time.")
+    need(
+        plugin,
+        "seeded",
+        identical(first, second),
+        f"the same seeds give other images the second time, {apart(first, second)}.",
+    )
 
 
 def _check_rows(plugin: Plugin, row: Tensor, again: Tensor) -> None:
-    need(
-        plugin, "row-independence", identical(row, again), "an image's result changes with its neighbours in the batch."
-    )
+    why = f"an image's result changes with its neighbours in the batch: {apart(row, again)}."
+    need(plugin, "row-independence", identical(row, again), why)
 
 
 def _images(split: Any) -> tuple[Tensor, Tensor, Tensor]:

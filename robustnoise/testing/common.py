@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import json
 import random
@@ -92,15 +93,68 @@ def _registered(plugin: Plugin) -> bool:
     return known and all(_registered(child) for child in children if isinstance(child, Plugin))
 
 
+class ContractBroken(AssertionError):
+    """A plugin breaks a contract.
+
+    Args:
+        plugin: the name of its class.
+        contract: one of `robustnoise.testing.meanings.CONTRACTS`.
+        found: what was seen, with values.
+    """
+
+    def __init__(self, plugin: str, contract: str, found: str) -> None:
+        super().__init__(f"{plugin} breaks the contract {contract!r}: {found}")
+        self.plugin, self.contract, self.found = plugin, contract, found
+
+
+@dataclasses.dataclass
+class Collected:
+    """What `collecting` saw: every contract that was looked at, and the first breach of each that is broken."""
+
+    looked_at: set[str] = dataclasses.field(default_factory=set)
+    broken: dict[str, ContractBroken] = dataclasses.field(default_factory=dict)
+
+
+_COLLECTED: contextvars.ContextVar[Collected | None] = contextvars.ContextVar("collected", default=None)
+
+
+@contextlib.contextmanager
+def collecting() -> Iterator[Collected]:
+    """Inside, a broken contract is noted and the checks go on, instead of ending at the first."""
+    collected = Collected()
+    token = _COLLECTED.set(collected)
+    try:
+        yield collected
+    finally:
+        _COLLECTED.reset(token)
+
+
 def need(plugin: object, contract: str, kept: bool, why: str) -> None:
-    if not kept:
-        raise AssertionError(f"{type(plugin).__name__} breaks the contract {contract!r}: {why}")
+    """Raise `ContractBroken`, or note it while `collecting`, unless the contract is kept."""
+    collected = _COLLECTED.get()
+    if collected is not None:
+        collected.looked_at.add(contract)
+    if kept:
+        return
+    broken = ContractBroken(type(plugin).__name__, contract, why)
+    if collected is None:
+        raise broken
+    collected.broken.setdefault(contract, broken)
 
 
 def identical(a: Tensor | None, b: Tensor | None) -> bool:
     if a is None or b is None:
         return a is b
     return a.shape == b.shape and a.dtype == b.dtype and _bytes(a) == _bytes(b)
+
+
+def apart(a: Tensor | None, b: Tensor | None) -> str:
+    """How two tensors differ, in words, for the message of a broken contract."""
+    if a is None or b is None:
+        return "the same" if a is b else "one is absent"
+    if (a.shape, a.dtype) != (b.shape, b.dtype):
+        return f"{tuple(a.shape)} {a.dtype} and {tuple(b.shape)} {b.dtype}"
+    return f"up to {(a.double() - b.double()).abs().max().item():.3g} apart"
 
 
 def _bytes(x: Tensor) -> bytes:

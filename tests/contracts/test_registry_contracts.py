@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,59 +35,17 @@ from robustnoise.api import (
     build,
     create,
 )
-from robustnoise.models.files import save_classifier
 from robustnoise.registry import registry
-from robustnoise.testing import check_plugin, toy_model
-
-
-def _pretrained(folder: Path) -> Plugin:
-    path = folder / "tiny.safetensors"
-    save_classifier(toy_model(seed=1), path)
-    found: Plugin = create("defense", "pretrained", path=str(path))
-    return found
-
-
-def _transfer(folder: Path) -> Plugin:
-    found: Plugin = create("attack", "transfer", substitute="jacobian", crafter="pgd")
-    return found
-
-
-def _audit(folder: Path) -> Plugin:
-    found: Plugin = create("attack", "audit", crafter="apgd")
-    return found
-
-
-def _given(kind: str, name: str, **params: object) -> Callable[[Path], Plugin]:
-    return lambda _: create(kind, name, **params)  # type: ignore[no-any-return]
-
-
-def _both(folder: Path) -> Plugin:
-    found: Plugin = create("substitute", "both", first="independent(copies=2)", second="jacobian")
-    return found
-
-
-MADE: dict[str, Callable[[Path], Plugin]] = {
-    "art": _given("attack", "art", attack="SimBA", options="max_iter=60, epsilon=0.1"),
-    "art-crafter": _given("crafter", "art-crafter", attack="ProjectedGradientDescent", options="max_iter=20"),
-    "art-extraction": _given("substitute", "art-extraction", attack="CopycatCNN", options="nb_epochs=1"),
-    "audit": _audit,
-    "both": _both,
-    "foolbox": _given("attack", "foolbox", attack="LinfAdditiveUniformNoiseAttack"),
-    "foolbox-crafter": _given("crafter", "foolbox-crafter", attack="LinfPGD", options="steps=20"),
-    "pretrained": _pretrained,
-    "transfer": _transfer,
-}
-"""Plugins that can't be built without arguments."""
+from robustnoise.testing import check_plugin
+from tests.contracts.made import built_in, made
 
 EXCEPTIONS: dict[str, tuple[str, str]] = {}
 """Plugin name to (contract that it breaks, reason). Strict: one that keeps the contract must be taken out."""
 
-BUILT_IN = [e for e in registry().entries() if e.code is None and "/" not in e.name]
 
-
-@pytest.mark.parametrize("name", [e.name for e in BUILT_IN])
+@pytest.mark.parametrize("name", [e.name for e in built_in()])
 def test_contracts(name: str, tmp_path: Path) -> None:
-    plugin = MADE[name](tmp_path) if name in MADE else registry().find(name)()
+    plugin = made(name, tmp_path)
     if name not in EXCEPTIONS:
         check_plugin(plugin)
         return

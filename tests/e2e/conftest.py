@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from robustnoise.cli import main
 
 BOARD = """
 schema = 1
@@ -60,16 +64,19 @@ def environment(cache: Path) -> dict[str, str]:
 
 
 def robustnoise(cache: Path, arguments: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    return subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        env=environment(cache),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
+    """Run the command to its end, in this process: a new one would spend seconds on imports."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        patch.setenv("ROBUSTNOISE_CACHE", str(cache))
+        patch.setattr(sys, "argv", ["robustnoise", *arguments])
+        main()
+    return subprocess.CompletedProcess(list(arguments), int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def rows_of(folder: Path) -> dict[str, tuple[object, object]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from robustnoise import registry
-from robustnoise.cli.looking import show_plugins
+from robustnoise.cli.listing import show_plugins
 from robustnoise.errors import BadParameter, BadSpec, BrokenPlugin, DuplicatePlugin, UnknownPlugin
 from robustnoise.recipes import Recipe, read_recipes
 from robustnoise.registry import Registry, build, create, describe, from_json, spec_of, stands_for, written_out
@@ -163,7 +163,7 @@ def test_a_recipe_for_nothing_is_named(capsys: pytest.CaptureFixture[str], monke
     found.add_recipe(_recipe("lost", "votes"))
     with pytest.raises(BrokenPlugin, match=r"recipe 'lost' of spare 1\.0 is for 'votes', which is no plugin"):
         found.find("lost")
-    monkeypatch.setattr("robustnoise.cli.looking.registry", lambda: found)
+    monkeypatch.setattr("robustnoise.cli.listing.registry", lambda: found)
     show_plugins(None, [], json=True)
     (row,) = [r for r in json.loads(capsys.readouterr().out) if r["name"] == "lost"]
     assert row["kind"] == "broken"

@@ -21,7 +21,7 @@ from robustnoise.models import create
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.protocols import Context
 from robustnoise.seeds import SeedStream
-from robustnoise.training import Schedule, TrainingDiverged, fit, shifted
+from robustnoise.training import Schedule, TrainingDiverged, checkpoints, fit, leading, loop, shifted
 from robustnoise_defenses import FastTraining, PlainTraining
 
 SHAPE = (1, 6, 6)
@@ -128,7 +128,7 @@ def test_the_start_is_left_as_it_is() -> None:
 def test_resuming_ends_in_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, defense: PlainTraining
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0)
     whole = defense.apply(_fresh(), Context(train=DATA, seed=5))
     path = tmp_path / "partial.safetensors"
     with pytest.raises(KeyboardInterrupt):
@@ -143,7 +143,7 @@ def test_resuming_ends_in_the_same_bytes(
 
 
 def test_resuming_goes_on_and_does_not_start_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0)
     path = tmp_path / "partial.safetensors"
     ctx = Context(checkpoint=path, progress=Interrupting(9))
     with pytest.raises(KeyboardInterrupt):
@@ -155,7 +155,7 @@ def test_resuming_goes_on_and_does_not_start_anew(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("damage", ["bytes", "other training", "empty"])
 def test_a_checkpoint_that_does_not_fit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0)
     path = tmp_path / "partial.safetensors"
     fit(_fresh(), IMAGES, LABELS, SCHEDULE, SEEDS, ctx=Context(checkpoint=path))
     if damage == "bytes":
@@ -308,7 +308,7 @@ def test_weight_decay_and_smoothing_reach_the_training() -> None:
 
 def test_every_field_of_the_schedule_is_a_parameter_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Schedule] = []
-    monkeypatch.setattr(training, "fit", lambda *parts, **_: given.append(parts[3]))
+    monkeypatch.setattr(leading, "fit", lambda *parts, **_: given.append(parts[3]))
     other = {
         "epochs": 3, "learning_rate": 0.5, "batch_size": 7, "shift": 1, "flip": True, "warp": 5.0, "smoothing": 0.1,
         "weight_decay": 0.2, "precision": "bfloat16",
@@ -324,7 +324,7 @@ def test_emulated_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bfloat16_trains_to_about_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "need_bfloat16", lambda _: None)  # emulated here: slow, not wrong
+    monkeypatch.setattr(loop, "need_bfloat16", lambda _: None)  # emulated here: slow, not wrong
     schedule = Schedule(3, 0.01, 16)
     exact, rounded = (
         fit(_fresh(), IMAGES, LABELS, replace(schedule, precision=precision), SEEDS).module.state_dict()

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
 
-from pydantic import Field
 from torch import Tensor
 
-from robustnoise.api import (
-    Classifier,
-    Crafter,
-    DefenseTraits,
-    LeadingTraining,
-    Linf,
-    Number,
-    SeedStream,
-    Stage,
-    create,
-)
+from robustnoise.api import Classifier, Crafter, DefenseTraits, Linf, SeedStream, Stage, create
+from robustnoise_defenses.adversarial_training.base import AdversarialTraining, Eps, Ramp
 
 
 @dataclass(frozen=True)
-class PGDTraining(LeadingTraining):
+class PGDTraining(AdversarialTraining):
     """Train on PGD adversarial images alone, l-infinity, the radius ramped up from 0.
 
     The ramp is for large radii, where the full radius from the first step can keep a small network at chance level.
@@ -31,14 +20,13 @@ class PGDTraining(LeadingTraining):
     reference = "Madry et al. 2018, arXiv 1706.06083"
     traits = DefenseTraits(Stage.TRAINING)
 
-    eps: Annotated[Number, Field(ge=0, le=1, description="l-infinity radius, pixels in [0, 1]")] = 0.3
-    ramp: Annotated[Number, Field(ge=0, le=1, description="share of the training over which eps rises from 0")] = 0.35
+    eps: Eps = 0.3
+    ramp: Ramp = 0.35
     inner: Crafter = field(default_factory=lambda: create("crafter", "pgd", steps=7, relative_step=0.3))
 
     def on_inputs(self, source: Classifier, x: Tensor, y: Tensor, progress: float, seeds: SeedStream) -> Tensor:
         """Adversarial images of the current radius."""
-        radius = self.eps * min(1.0, progress / self.ramp) if self.ramp else self.eps
-        return self.inner.craft(source, x, y, Linf(radius), seeds)
+        return self.inner.craft(source, x, y, Linf(self.radius(progress)), seeds)
 
 
 @dataclass(frozen=True)

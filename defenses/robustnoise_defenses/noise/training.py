@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from robustnoise.api import BadParameter, Classifier, Context, Defense, DefenseTraits, Number, SeedStream, Stage, create
+from robustnoise_defenses.joining import must_follow
 from robustnoise_defenses.noise.inside import InsideDefense, device
 
 
@@ -74,6 +75,4 @@ class NoiseTraining(Defense):
         Raises:
             BadParameter: always: a stage with a schedule must lead.
         """
-        raise BadParameter(
-            "noise-training has no schedule of its own: write plain-training(...) | noise-training(...)."
-        )
+        raise must_follow("noise-training")

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustnoise import training
 from robustnoise.models import create, load_classifier, save_classifier
 from robustnoise.protocols import Context
 from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
+from robustnoise.training import checkpoints
 from robustnoise_attacks import PGD
 from robustnoise_defenses import PNI, LayerNoise, NoiseTraining, PGDTraining, PlainTraining, PNINet, WeightQuantiser
 from robustnoise_defenses.noise.draws import normals
@@ -135,7 +135,7 @@ def test_resuming_ends_in_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Mon
             if self.done >= 8:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0)
     defense, path = PLAIN | NoiseTraining(PNI()), tmp_path / "partial.safetensors"
     interrupted: Any = Interrupting()
     with pytest.raises(KeyboardInterrupt):

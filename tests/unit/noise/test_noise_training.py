@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustnoise import registry, training
+from robustnoise import registry
 from robustnoise.compose import Defense, Identity
 from robustnoise.errors import BadParameter, BadSpec
 from robustnoise.protocols import Context
 from robustnoise.seeds import SeedStream
+from robustnoise.training import checkpoints
 from robustnoise_attacks import PGD
 from robustnoise_defenses import (
     ADC,
@@ -204,7 +205,7 @@ def test_resuming_ends_in_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Mon
             if self.done >= 8:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0)
     defense = PLAIN | NoiseTraining(DEVICE, spread_db=5.0, ramp=0.4)
     path = tmp_path / "partial.safetensors"
     with pytest.raises(KeyboardInterrupt):

@@ -82,7 +82,7 @@ def test_noise_is_calibrated_on_the_attackers_images() -> None:
 
 
 def test_checkpoints_of_copies_are_apart_and_gone_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robustnoise.training.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("robustnoise.training.checkpoints.CHECKPOINT_SECONDS", 0.0)
     ctx = Context(seed=SeedStream(5), checkpoint=tmp_path / "partial")
     fitted = substitute(f"independent({QUICK}, copies=3)").fit(None, DATA, ctx)
     assert [n.digest for n in fitted.networks] == digests(f"independent({QUICK}, copies=3)")

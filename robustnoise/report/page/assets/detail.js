@@ -99,7 +99,8 @@ function verdicts(row) {
   const asked = DATA.columns.map((name) => name.match(/^clean_any_fail_(\d+)$/)?.[1]).filter(Boolean);
   const lines = [["single", (key) => accuracyCell(figureOf(row, key), digitsOf(row))],
     ...asked.filter((m) => m > 1).map((m) => [`any_fail_${m}`, (key) => percent(get(row, `${key}_any_fail_${m}`))]),
-    ["always wrong", (key) => percent(get(row, `${key}_always_wrong`))]];
+    ["always wrong", (key) => percent(get(row, `${key}_always_wrong`))],
+    ["abstained, of all answers", (key) => (get(row, `${key}_abstained`) ? percent(get(row, `${key}_abstained`)) : ABSENT)]];
   return [el("h3", {}, "Verdicts, per cent of all images"), el("table", { class: "plain" },
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "verdict"), kinds.map(([, name]) => el("th", { scope: "col" }, name)))),
     el("tbody", {}, lines.filter(([, show]) => kinds.some(([key]) => show(key) !== ABSENT))

@@ -1,0 +1,1 @@
+"""Defenses that change what an answer shows."""

@@ -1,0 +1,62 @@
+"""A stack that can't stand is refused before anything is trained for it."""
+
+from __future__ import annotations
+
+from robustnoise.compose import Preparing, split_stages
+from robustnoise.errors import BadParameter, RobustnoiseError
+from robustnoise.harness.bench import Bench
+from robustnoise.harness.cells import NotCached
+from robustnoise.harness.experiment import Experiment, Victim
+from robustnoise.models.fresh import create
+from robustnoise.protocols import Classifier, Context
+from robustnoise.registry import spec_of
+from robustnoise.seeds import SeedStream
+from robustnoise.store import Store
+from robustnoise.training import LeadingTraining
+
+IMAGES = 16
+"""Training images that a rehearsal shows to stages which measure something."""
+
+
+def rehearse(experiment: Experiment, store: Store) -> None:
+    """Put the inference stages of every victim that isn't trained yet around an untrained network.
+
+    Raises:
+        BadParameter: a stage can't act there, such as noise on a layer that the network hasn't, or behind a vote.
+    """
+    bench = Bench(experiment, store, compute=False)
+    seen: set[tuple[str, str]] = set()
+    for victim in experiment.victims:
+        inference = split_stages(victim.defense)[1]
+        if victim.model is None or not inference.stages():
+            continue
+        key = spec_of(inference).digest(), spec_of(victim.model).digest()
+        if key in seen or not _is_to_be_trained(victim, bench):
+            continue
+        seen.add(key)
+        train = experiment.dataset.train
+        context = Context(train.take(min(IMAGES, len(train))), SeedStream(0, ("rehearse",)), device=experiment.device)
+        try:
+            inference.apply(_untrained(victim, experiment), context)
+        except RobustnoiseError as error:
+            raise BadParameter(f"victim {victim.name!r}: {victim.text}: {error}") from None
+
+
+def _is_to_be_trained(victim: Victim, bench: Bench) -> bool:
+    """Not where weights from a file take the place of a training: they may be of another architecture."""
+    if not any(isinstance(stage, LeadingTraining) for stage in victim.defense.stages()):
+        return False
+    try:
+        bench.weights(victim)
+    except NotCached:
+        return True
+    return False
+
+
+def _untrained(victim: Victim, experiment: Experiment) -> Classifier:
+    assert victim.model is not None
+    train = experiment.dataset.train
+    net: Classifier = create(victim.model, train.input_shape, train.num_classes, seed=0)
+    for stage in victim.defense.stages():
+        net = stage.prepared(net) if isinstance(stage, Preparing) else net
+    return net

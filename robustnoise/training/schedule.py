@@ -1,0 +1,43 @@
+"""How long and how fast a network is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a network is trained, with AdamW and a triangular learning rate.
+
+    Args:
+        epochs: passes over the data.
+        learning_rate: the peak; reached after `warmup` of the steps, then falling linearly to 0.
+        batch_size: images a step.
+        shift: random translation in pixels, each axis, zeros coming in; 0 switches it off.
+        flip: half of the images are mirrored left to right.
+        warp: random rotation up to this many degrees, with up to a tenth of scaling and shear; 0 switches it off.
+        smoothing: label smoothing, 0 to 1.
+        weight_decay: decoupled, as AdamW's: each step takes learning rate times this share of every weight.
+        precision: of products and activations; weights, loss and optimizer stay float32.
+        warmup: share of the steps.
+    """
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    shift: int = 0
+    flip: bool = False
+    warp: float = 0.0
+    smoothing: float = 0.0
+    weight_decay: float = 0.0
+    precision: Precision = "float32"
+    warmup: float = 0.2
+
+    def rate(self, progress: float) -> float:
+        """The learning rate when `progress` (0 to 1) of the steps are done."""
+        rising = progress / self.warmup if self.warmup else math.inf
+        return self.learning_rate * min(rising, (1 - progress) / (1 - self.warmup))

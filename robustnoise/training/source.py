@@ -1,0 +1,48 @@
+"""A network in training, as those see it who craft on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from robustnoise.models.classifier import TorchClassifier
+from robustnoise.protocols import Answer
+from robustnoise.seeds import SeedStream
+
+
+class LiveSource:
+    """A network in training, as crafters see it: logits in its current mode and weights."""
+
+    stochastic = False
+    passes = 1
+    digest = "live"
+
+    def __init__(self, module: nn.Module, classifier: TorchClassifier) -> None:
+        self.module = module
+        self.num_classes = classifier.num_classes
+        self.input_shape = classifier.input_shape
+
+    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
+        """See `robustnoise.protocols.Differentiable.logits`."""
+        out: Tensor = self.module(x)
+        return out
+
+    def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
+        """See `robustnoise.protocols.Classifier.predict`."""
+        with torch.no_grad():
+            return Answer(self.logits(x, noise=noise).argmax(1))
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """`module` in eval mode, where norm layers neither look at the batch nor learn from it; flags come back singly."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

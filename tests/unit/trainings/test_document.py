@@ -1,0 +1,32 @@
+"""docs/defenses.md names every training and explains every field."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from robustnoise.api import Stage
+from robustnoise.registry import build, registry
+from robustnoise.spec import parameter_names
+
+TEXT = (Path(__file__).parents[3] / "docs" / "defenses.md").read_text(encoding="utf-8")
+BUILT_IN = [e for e in registry().entries() if e.code is None and "/" not in e.name]
+DEFENSES = {e.name: e.load() for e in BUILT_IN if e.load().kind == "defense"}
+ELSEWHERE = {"noise-training"}  # docs/noise.md
+
+
+@pytest.mark.parametrize("name", [n for n, d in DEFENSES.items() if d.traits.stage is Stage.TRAINING])  # type: ignore[attr-defined]
+def test_every_training_and_field_is_explained(name: str) -> None:
+    section = TEXT.split("## Training")[1].split("\n## ")[0]
+    assert f"| `{name}` |" in section
+    fields = [] if name in ELSEWHERE else parameter_names(registry().find(name))
+    missing = [f for f in fields if not re.search(rf"`[^`]*\b{f}\b[^`]*`", section)]
+    assert missing == []
+
+
+def test_its_stacks_can_be_built() -> None:
+    (block,) = re.findall(r"```\n(.*?)```", TEXT.split("## Training")[0], re.DOTALL)
+    stacks = [build(line, "defense") for line in block.strip().splitlines()]
+    assert len(stacks) == 3

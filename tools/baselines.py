@@ -1,0 +1,114 @@
+"""Train, measure and write the nets that ship with robustnoise: ``python -m tools.baselines [NAME ...]``.
+
+Each is a victim of a published board, trained as the board trains it, or found in the store where the board has run.
+It is measured on all evaluation images. Minutes of training for each net that the store does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from robustnoise.blocks import block_ranges, predict_blocks, to_tensor
+from robustnoise.board import load_board
+from robustnoise.compose import split_stages
+from robustnoise.data.locate import cache_root
+from robustnoise.harness.bench import Bench
+from robustnoise.protocols import Classifier
+from robustnoise.registry import build, describe
+from robustnoise.seeds import SeedStream
+from robustnoise.store import Store, atomic_write
+from robustnoise.threat import Linf
+from robustnoise_defenses.baselines import HERE, Card, cards
+
+ROOT = Path(__file__).parent.parent
+STEP = 1 / 30
+"""Of eps: 0.01 at 0.3, the MNIST challenge's."""
+
+
+class Source(NamedTuple):
+    """Where a shipped net comes from."""
+
+    board: str
+    victim: str
+
+
+SOURCES = {
+    "mnist-pgd": Source("mnist-linf", "at"),
+    "mnist-fast": Source("mnist-linf", "fast"),
+    "mnist-trades": Source("mnist-linf", "trades"),
+}
+
+
+def main() -> None:
+    """Write the files and the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(SOURCES)}; all without one")
+    names = parser.parse_args().names or list(SOURCES)
+    known = dict(cards())
+    for name in names:
+        known[name] = ship(name, SOURCES[name])
+        print(f"{name}: clean {known[name].clean:.2f} %, PGD-100 {known[name].pgd100:.2f} %", flush=True)
+        atomic_write(HERE / "table.toml", _toml({n: known[n] for n in SOURCES if n in known}).encode())
+
+
+def ship(name: str, source: Source) -> Card:
+    """Train a net, or find it, measure it and write its file."""
+    experiment = load_board(ROOT / "leaderboards" / source.board).experiment()
+    bench = Bench(experiment, Store(cache_root() / "store"))
+    victim = next(v for v in experiment.victims if v.name == source.victim)
+    assert victim.model is not None
+    assert experiment.threat is not None
+    content = bench.store.read(bench.weights(victim), "weights")
+    file = HERE / f"{name}.safetensors"
+    atomic_write(file, content)
+    clean, robust = measure(bench.classifier(victim), bench, experiment.threat.eps)
+    return Card(
+        file=file.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        model=describe(victim.model),
+        training=describe(split_stages(victim.defense)[0]),
+        data=experiment.dataset.name,
+        train=len(experiment.dataset.train),
+        seed=experiment.seed if victim.seed is None else victim.seed,
+        eps=experiment.threat.eps,
+        n=len(experiment.dataset.evaluation),
+        clean=clean,
+        pgd100=robust,
+    )
+
+
+def measure(model: Classifier, bench: Bench, eps: float) -> tuple[float, float]:
+    """Accuracy on clean images and under PGD-100, per cent."""
+    split = bench.experiment.dataset.evaluation
+    pgd = build(f"pgd(steps=100, relative_step={STEP!r})", "crafter")
+    seeds = SeedStream(0, ("baselines",))
+    x, y = to_tensor(split.floats(0, len(split))), to_tensor(split.labels)
+
+    def accuracy(images: torch.Tensor) -> float:
+        return 100 * float((predict_blocks(model, images, seeds.child("answers")).labels == y).double().mean())
+
+    with bench.threads():
+        parts = [
+            pgd.craft(model, x[start:stop], y[start:stop], Linf(eps), seeds.child(number))
+            for number, start, stop in block_ranges(len(split))
+        ]
+        return accuracy(x), accuracy(torch.cat(parts))
+
+
+def _toml(table: dict[str, Card]) -> str:
+    def value(content: Any) -> str:
+        return f'"{content}"' if isinstance(content, str) else f"{content!r}"
+
+    parts = ["# Written by python -m tools.baselines."]
+    for name, card in table.items():
+        parts.append("\n".join([f"[{name}]", *(f"{k} = {value(v)}" for k, v in card.model_dump().items())]))
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    main()

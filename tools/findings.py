@@ -1,0 +1,103 @@
+"""Write the tables of docs/findings from the boards' rows: ``python -m tools.findings``.
+
+A document holds each between ``<!-- NAME -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import robustnoise as rn
+from robustnoise.report.markdown import markdown_table
+from robustnoise.report.statistics import contrast_table, variance_table
+from robustnoise.report.tables import Table, summary_table, table
+from robustnoise.report.text import delta, percent
+from robustnoise.report.views import RowView
+
+ROOT = Path(__file__).parent.parent
+BOARDS = ROOT / "leaderboards"
+DOCUMENT = ROOT / "docs" / "findings" / "inference-noise.md"
+
+
+def main() -> None:
+    """Rewrite the document."""
+    DOCUMENT.write_text(filled(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    print(DOCUMENT.relative_to(ROOT))
+
+
+def filled(text: str) -> str:
+    """The document with its tables as the boards have them now."""
+
+    def fill(found: re.Match[str]) -> str:
+        return f"<!-- {found[1]} -->\n\n{markdown_table(TABLES[found[1]]())}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- ([a-z -]+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
+
+
+def victims(board: str) -> Table:
+    """One line a victim."""
+    return summary_table(rn.Leaderboard(BOARDS / board).contents().summary)
+
+
+def contrasts(board: str) -> Table:
+    """Those that the board declared."""
+    return contrast_table(rn.Leaderboard(BOARDS / board).contents().contrasts)
+
+
+def variances(board: str) -> Table:
+    """Of victims trained with several seeds."""
+    return variance_table(rn.Leaderboard(BOARDS / board).contents().variance)
+
+
+def deltas(board: str) -> Table:
+    """What the stages of inference change: a line a noisy victim, a column an attack, in points."""
+    leaderboard = rn.Leaderboard(BOARDS / board)
+    rows = [r for r in leaderboard.contents().rows if _noisy(r, leaderboard)]
+    attacks = list(dict.fromkeys(str(r.attack) for r in rows))
+    cells = {(r.victim, r.attack): delta(r.delta, r.n) for r in rows}
+    against = {r.victim: str(r.against) for r in rows}
+    lines = [(v, against[v], *(cells.get((v, a), "-") for a in attacks)) for v in against]
+    return table("", ("victim", "against", *attacks), lines)
+
+
+def persistent(board: str) -> Table:
+    """Robust accuracy of stochastic victims where the attacker may ask once, 5 and 20 times and wins with one error."""
+    rows = [r for r in rn.Leaderboard(BOARDS / board).contents().rows if r.attack and r.robust and r.robust.draws > 1]
+    lines = [
+        (
+            r.victim,
+            str(r.attack),
+            percent(r.robust.single, r.n),
+            *(_share(r.robust.any_fail.get(m)) for m in (5, 20)),
+        )
+        for r in rows
+        if r.robust is not None
+    ]
+    return table("", ("victim", "attack", "asked once", "any_fail_5", "any_fail_20"), lines)
+
+
+def _noisy(row: RowView, board: rn.Leaderboard) -> bool:
+    """Whether a row's victim is another one with stages of inference around it."""
+    return row.attack is not None and row.delta is not None and row.against != board.board.file.run.undefended
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    "victims": partial(victims, "mnist-linf"),
+    "contrasts": partial(contrasts, "mnist-linf"),
+    "deltas": partial(deltas, "mnist-linf"),
+    "variances": partial(variances, "mnist-linf"),
+    "query contrasts": partial(contrasts, "mnist-linf-queries"),
+    "query deltas": partial(deltas, "mnist-linf-queries"),
+    "persistent": partial(persistent, "mnist-linf-queries"),
+}
+
+
+if __name__ == "__main__":
+    main()
