@@ -15,15 +15,16 @@ CORE = [p for p in SOURCES if PACKAGES[0] in p.parents]
 
 LAYERS: list[set[str]] = [
     {"errors"},
+    {"rowshape"},
     {"seeds", "threat", "spec", "recipes", "extras", "foreign", "allocator"},
     {"protocols"},
     {"compose", "registry"},
     {"blocks", "data", "models", "training", "oracle", "store"},
     {"api"},
-    {"stats", "tally", "records", "audits", "certificates", "flags", "examples"},
+    {"stats", "tally", "records", "audits", "certificates", "flags", "examples", "rowfiles"},
     {"harness"},
     {"report"},
-    {"evaluation", "board", "leaderboard"},
+    {"evaluation", "board", "leaderboard", "verification"},
     {"submission"},
     {"testing"},
     {"cli"},
@@ -52,7 +53,10 @@ WITHIN = [
     ("flags", "records"),
     ("flags", "audits"),
     ("examples", "records"),
+    ("rowfiles", "audits"),
+    ("rowfiles", "records"),
     ("leaderboard", "board"),
+    ("leaderboard", "verification"),
 ]
 """Which module of a layer may import which of the same layer."""
 
