@@ -77,8 +77,8 @@ def ship(name: str, source: Source) -> Card:
         seed=experiment.seed if victim.seed is None else victim.seed,
         eps=experiment.threat.eps,
         n=len(experiment.dataset.evaluation),
-        clean=clean,
-        pgd100=robust,
+        clean=round(clean, 2),
+        pgd100=round(robust, 2),
     )
 
 
@@ -98,6 +98,15 @@ def measure(model: Classifier, bench: Bench, eps: float) -> tuple[float, float]:
             for number, start, stop in block_ranges(len(split))
         ]
         return accuracy(x), accuracy(torch.cat(parts))
+
+
+def document() -> str:
+    """The table of docs/defenses.md."""
+    head = "| net | network | training | radius | clean | PGD-100 |\n|---|---|---|---|---|---|\n"
+    return head + "\n".join(
+        f"| `{name}` | {card.model} | `{card.training}` | {card.eps:g} | {card.clean:.2f} | {card.pgd100:.2f} |"
+        for name, card in cards().items()
+    )
 
 
 def _toml(table: dict[str, Card]) -> str:

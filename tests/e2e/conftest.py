@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from robustnoise.cli import main
+from tests.contracts.made import registered_for_now
 
 BOARD = """
 schema = 1
@@ -67,6 +68,7 @@ def robustnoise(cache: Path, arguments: Sequence[str], cwd: Path) -> subprocess.
     """Run the command to its end, in this process: a new one would spend seconds on imports."""
     out, err = io.StringIO(), io.StringIO()
     with (
+        registered_for_now(),
         pytest.MonkeyPatch.context() as patch,
         contextlib.chdir(cwd),
         contextlib.redirect_stdout(out),
