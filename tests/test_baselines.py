@@ -30,8 +30,8 @@ def test_its_board_has_the_victim_that_it_is(name: str) -> None:
     board = rn.Leaderboard(ROOT / "leaderboards" / source.board)
     victim = next(v for v in board.board.victims if v.name == source.victim)
     assert describe(victim.defense) == card.training
-    clean = board.to_frame().set_index("victim").loc[source.victim, "clean"].iloc[0]
-    assert round(100 * clean, 2) == card.clean
+    row = next(row for row in board.rows() if row.victim.victim["name"] == source.victim)
+    assert round(100 * row.victim.clean.accuracy, 2) == card.clean
 
 
 def test_the_document_lists_them() -> None:

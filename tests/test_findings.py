@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tools.findings import DOCUMENT, filled
 
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 INTERVAL = re.compile(r"[+-]?\d+\.\d+ \[[+-]?\d+\.\d+, [+-]?\d+\.\d+\]")
 
 
+@pytest.mark.slow  # the statistics of the whole board
 def test_tables_are_those_of_the_boards() -> None:
     assert filled(TEXT) == TEXT, "python -m tools.findings rewrites them"
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import robustnoise as rn
+from robustnoise.leaderboard import Contents
 from robustnoise.report.markdown import markdown_table
 from robustnoise.report.statistics import contrast_table, variance_table
 from robustnoise.report.tables import Table, summary_table, table
 from robustnoise.report.text import delta, percent
-from robustnoise.report.views import RowView
 
 ROOT = Path(__file__).parent.parent
 BOARDS = ROOT / "leaderboards"
@@ -37,25 +37,30 @@ def filled(text: str) -> str:
     return re.sub(r"<!-- ([a-z -]+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
 
 
+@cache
+def _contents(board: str) -> Contents:
+    return rn.Leaderboard(BOARDS / board).contents()
+
+
 def victims(board: str) -> Table:
     """One line a victim."""
-    return summary_table(rn.Leaderboard(BOARDS / board).contents().summary)
+    return summary_table(_contents(board).summary)
 
 
 def contrasts(board: str) -> Table:
     """Those that the board declared."""
-    return contrast_table(rn.Leaderboard(BOARDS / board).contents().contrasts)
+    return contrast_table(_contents(board).contrasts)
 
 
 def variances(board: str) -> Table:
     """Of victims trained with several seeds."""
-    return variance_table(rn.Leaderboard(BOARDS / board).contents().variance)
+    return variance_table(_contents(board).variance)
 
 
 def deltas(board: str) -> Table:
     """What the stages of inference change: a line a noisy victim, a column an attack, in points."""
-    leaderboard = rn.Leaderboard(BOARDS / board)
-    rows = [r for r in leaderboard.contents().rows if _noisy(r, leaderboard)]
+    undefended = rn.Leaderboard(BOARDS / board).board.file.run.undefended
+    rows = [r for r in _contents(board).rows if r.attack and r.delta and r.against != undefended]
     attacks = list(dict.fromkeys(str(r.attack) for r in rows))
     cells = {(r.victim, r.attack): delta(r.delta, r.n) for r in rows}
     against = {r.victim: str(r.against) for r in rows}
@@ -65,7 +70,7 @@ def deltas(board: str) -> Table:
 
 def persistent(board: str) -> Table:
     """Robust accuracy of stochastic victims where the attacker may ask once, 5 and 20 times and wins with one error."""
-    rows = [r for r in rn.Leaderboard(BOARDS / board).contents().rows if r.attack and r.robust and r.robust.draws > 1]
+    rows = [r for r in _contents(board).rows if r.attack and r.robust and r.robust.draws > 1]
     lines = [
         (
             r.victim,
@@ -77,11 +82,6 @@ def persistent(board: str) -> Table:
         if r.robust is not None
     ]
     return table("", ("victim", "attack", "asked once", "any_fail_5", "any_fail_20"), lines)
-
-
-def _noisy(row: RowView, board: rn.Leaderboard) -> bool:
-    """Whether a row's victim is another one with stages of inference around it."""
-    return row.attack is not None and row.delta is not None and row.against != board.board.file.run.undefended
 
 
 def _share(value: float | None) -> str:
