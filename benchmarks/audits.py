@@ -14,13 +14,13 @@ from dataclasses import replace
 
 import torch
 
+from robustnoise.building import build
 from robustnoise.cli.caching import open_store
 from robustnoise.data import SplitSizes, load_dataset
 from robustnoise.flags import blocking
 from robustnoise.harness.auditing import audit
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.experiment import Attack, Experiment, Victim
-from robustnoise.registry import build
 from robustnoise.report.audit import Audit
 from robustnoise.threat import Budget, Linf
 

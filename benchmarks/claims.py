@@ -17,12 +17,12 @@ import torch
 from robustnoise import stats
 from robustnoise.blocks import CHUNK, predict_blocks, to_tensor
 from robustnoise.board import find_board, load_board
+from robustnoise.building import build
 from robustnoise.cli.caching import open_store
 from robustnoise.cli.progress import bars
 from robustnoise.harness.bench import Bench
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import Classifier, Context, Targets
-from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
 from robustnoise.threat import Access, Linf
 

@@ -24,7 +24,7 @@ from torch.nn import functional
 import robustnoise as rn
 from benchmarks.strangers import Counter, art_pgd, foolbox_pgd
 from robustnoise.allocator import keep_memory
-from robustnoise.registry import build
+from robustnoise.building import build
 from robustnoise.seeds import SeedStream
 
 NETS = {

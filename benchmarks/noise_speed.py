@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 import robustnoise as rn
 from robustnoise.allocator import keep_memory
+from robustnoise.building import build
 from robustnoise.protocols import Classifier, Context
-from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
 
 NETS = {

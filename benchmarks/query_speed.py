@@ -27,12 +27,12 @@ import robustnoise as rn
 from benchmarks.strangers import Counter, art_hop_skip_jump, art_square, torchattacks_square
 from robustnoise.allocator import keep_memory
 from robustnoise.blocks import to_tensor
+from robustnoise.building import build
 from robustnoise.data import Dataset, Split
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.models.files import load_classifier
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import BlackBoxAttack, Context, Targets
-from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
 from robustnoise.threat import Access, Linf
 

@@ -25,6 +25,7 @@ from benchmarks.strangers import Counter, art_hop_skip_jump, art_pgd, art_square
 from robustnoise import stats
 from robustnoise.blocks import CHUNK, to_tensor
 from robustnoise.board import find_board, load_board
+from robustnoise.building import build
 from robustnoise.cli.caching import open_store
 from robustnoise.cli.progress import bars
 from robustnoise.data import Dataset, Split
@@ -32,7 +33,6 @@ from robustnoise.harness.bench import Bench
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import Targets
-from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
 from robustnoise.threat import Access, Linf
 

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from robustnoise.blocks import predict_blocks, to_tensor
+from robustnoise.building import build
 from robustnoise.data import Dataset, Split, SplitSizes, load_dataset
 from robustnoise.models.fresh import create
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import Classifier, Context
-from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
 from robustnoise.threat import Access, Linf
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from robustnoise import errors as errors
     from robustnoise import models as models
     from robustnoise import registry as registry
+    from robustnoise.building import build as build
     from robustnoise.certificates import Certificates as Certificates
     from robustnoise.data import SplitSizes as SplitSizes
     from robustnoise.data import load_dataset as load_dataset
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
     from robustnoise.models.export import to_foolbox as to_foolbox
     from robustnoise.protocols import Context as Context
     from robustnoise.records import EvaluationRecord as EvaluationRecord
-    from robustnoise.registry import build as build
     from robustnoise.report.audit import Audit as Audit
     from robustnoise.threat import L2 as L2
     from robustnoise.threat import Access as Access

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable, Mapping
 
 from robustnoise.blocks import BLOCK, predict_blocks, to_tensor
+from robustnoise.building import build, build_call, create
 from robustnoise.compose import Defense, Identity, Preparing
 from robustnoise.data import Split
 from robustnoise.errors import (
@@ -53,7 +54,7 @@ from robustnoise.protocols import (
     require_modular,
 )
 from robustnoise.recipes import Recipe
-from robustnoise.registry import build, build_call, create, registry
+from robustnoise.registry import registry
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import Call, LaterField, Number, Plugin, Scalar, parse_options
 from robustnoise.threat import L2, Access, Linf, Norm, ThreatModel

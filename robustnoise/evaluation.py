@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from robustnoise.building import build
 from robustnoise.certificates import Certificates
 from robustnoise.compose import Identity
 from robustnoise.data import Dataset, Split
@@ -17,7 +18,7 @@ from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
 from robustnoise.protocols import BlackBoxAttack, Classifier, Progress
 from robustnoise.records import EvaluationRecord
-from robustnoise.registry import build, registry
+from robustnoise.registry import registry
 from robustnoise.report.audit import Audit
 from robustnoise.report.text import sentence
 from robustnoise.report.views import Figure

@@ -2,7 +2,7 @@
 
 The same configuration can be written as Python (``PGDTraining(eps=0.3) | Vote(16)``), as text (``pgd-training(eps=0.3)
 | vote(16)``: command line and boards) and as JSON (records). This module holds the dataclass side and the grammar of
-the text; `robustnoise.registry` turns names into classes.
+the text; `robustnoise.building` turns it into plugins.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from robustnoise.registry import registry, stands_for
+from robustnoise.building import stands_for
+from robustnoise.registry import registry
 from robustnoise.spec import parameter_names
 from robustnoise_attacks import Gradient
 

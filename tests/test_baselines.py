@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import robustnoise as rn
+from robustnoise.building import build, describe
 from robustnoise.errors import BadData, BadParameter
-from robustnoise.registry import build, describe
 from robustnoise_defenses.baselines import HERE, Baseline, Card, cards
 from tools.baselines import SOURCES, document
 

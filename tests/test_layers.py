@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"rowshape"},
     {"seeds", "threat", "spec", "recipes", "extras", "foreign", "allocator"},
     {"protocols"},
-    {"compose", "registry"},
+    {"compose", "registry", "building"},
     {"blocks", "data", "models", "training", "oracle", "store"},
     {"api"},
     {"stats", "tally", "records", "audits", "certificates", "flags", "examples", "rowfiles"},
@@ -31,7 +31,8 @@ LAYERS: list[set[str]] = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 WITHIN = [
-    ("registry", "compose"),
+    ("building", "compose"),
+    ("building", "registry"),
     ("data", "store"),
     ("models", "blocks"),
     ("models", "data"),

@@ -15,11 +15,11 @@ import torch
 
 from robustnoise.blocks import block_ranges, predict_blocks, to_tensor
 from robustnoise.board import load_board
+from robustnoise.building import build, describe
 from robustnoise.compose import split_stages
 from robustnoise.data.locate import cache_root
 from robustnoise.harness.bench import Bench
 from robustnoise.protocols import Classifier
-from robustnoise.registry import build, describe
 from robustnoise.seeds import SeedStream
 from robustnoise.store import Store, atomic_write
 from robustnoise.threat import Linf

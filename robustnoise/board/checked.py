@@ -13,13 +13,13 @@ from robustnoise.board.contrasts import declared
 from robustnoise.board.file import BoardFile, BudgetPart, VictimPart
 from robustnoise.board.recipes import expand, expand_recipes
 from robustnoise.board.sweeps import Swept, sweep
+from robustnoise.building import build, spec_of, written_out
 from robustnoise.compose import Defense, Identity, split_stages
 from robustnoise.data import Dataset, load_dataset
 from robustnoise.errors import BadBoard, RobustnoiseError
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.given import claims_within
 from robustnoise.models.targets.text import TargetText
-from robustnoise.registry import build, spec_of, written_out
 from robustnoise.report.contrasts import Contrast
 from robustnoise.report.curves import Curve
 from robustnoise.report.published import Published

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from robustnoise.board.file import CurvePart
 from robustnoise.board.recipes import expand
+from robustnoise.building import format_value, spec_of
 from robustnoise.errors import BadBoard, did_you_mean
 from robustnoise.harness.experiment import Victim
-from robustnoise.registry import format_value, spec_of
 from robustnoise.report.curves import Curve, Line, Point, midpoint_name
 
 Build = Callable[[str, str, str], Any]

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from robustnoise.building import describe, format_value, stands_for
 from robustnoise.cli.looking import print_json
 from robustnoise.cli.observing import observed
 from robustnoise.errors import BrokenPlugin
 from robustnoise.recipes import Recipe
-from robustnoise.registry import describe, format_value, registry, stands_for
+from robustnoise.registry import registry
 from robustnoise.spec import Plugin, allowed_values, describe_field, parameter_names
 
 KINDS = ("attack", "crafter", "defense", "model", "substitute")

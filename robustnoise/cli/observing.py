@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from robustnoise.building import build_call
 from robustnoise.compose import Defense
 from robustnoise.errors import BadData, RobustnoiseError
 from robustnoise.protocols import AttackTraits, BlackBoxAttack, Context, Model, Stage
-from robustnoise.registry import build_call, registry
+from robustnoise.registry import registry
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import Call, Plugin
 from robustnoise.testing.toys import toy_model, toy_split

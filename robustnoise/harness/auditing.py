@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from robustnoise.audits import AuditRecord, Measure
+from robustnoise.building import build
 from robustnoise.compose import Identity
 from robustnoise.errors import BadParameter, MissingCapability, did_you_mean
 from robustnoise.harness.bench import Bench
@@ -20,7 +21,7 @@ from robustnoise.harness.provenance import provenance
 from robustnoise.models.classifier import Wrapper
 from robustnoise.protocols import Classifier, Progress
 from robustnoise.recipes import Rung
-from robustnoise.registry import build, registry
+from robustnoise.registry import registry
 from robustnoise.store import Store
 from robustnoise.threat import Access, Budget, Norm, ThreatModel
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from robustnoise.blocks import BLOCK, CHUNK
+from robustnoise.building import spec_of
 from robustnoise.compose import split_stages
 from robustnoise.harness.cells import Cells, Computed, as_torch
 from robustnoise.harness.collecting import collect, images_at
@@ -35,7 +36,6 @@ from robustnoise.protocols import (
     TwoStage,
     WhiteBox,
 )
-from robustnoise.registry import spec_of
 from robustnoise.seeds import SeedStream
 from robustnoise.store import Cell, Store, cell_key, pack_arrays, unpack_arrays
 from robustnoise.tally import Tally

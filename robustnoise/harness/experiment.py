@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from robustnoise.blocks import BLOCK
+from robustnoise.building import describe, spec_of
 from robustnoise.compose import Defense, split_stages
 from robustnoise.data import Dataset
 from robustnoise.errors import BadParameter, did_you_mean
 from robustnoise.harness.given import Given
 from robustnoise.models.targets.text import TargetText
 from robustnoise.protocols import BlackBoxAttack, Classifier, Differentiable, Model, Softened, access_of
-from robustnoise.registry import describe, spec_of
 from robustnoise.store import IDENTITY
 from robustnoise.threat import Access, Budget, ThreatModel
 

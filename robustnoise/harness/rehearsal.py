@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robustnoise.building import spec_of
 from robustnoise.compose import Preparing, split_stages
 from robustnoise.errors import BadParameter, RobustnoiseError
 from robustnoise.harness.bench import Bench
@@ -9,7 +10,6 @@ from robustnoise.harness.cells import NotCached
 from robustnoise.harness.experiment import Experiment, Victim
 from robustnoise.models.fresh import create
 from robustnoise.protocols import Classifier, Context
-from robustnoise.registry import spec_of
 from robustnoise.seeds import SeedStream
 from robustnoise.store import Store
 from robustnoise.training import LeadingTraining

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnoise.allocator import keep_memory
+from robustnoise.building import spec_of
 from robustnoise.compose import compose, split_stages
 from robustnoise.errors import BadParameter
 from robustnoise.harness.bench import Bench
@@ -21,7 +22,7 @@ from robustnoise.harness.provenance import provenance
 from robustnoise.harness.rehearsal import rehearse
 from robustnoise.protocols import Progress, Silent, TwoStage
 from robustnoise.records import Arm, EvaluationRecord
-from robustnoise.registry import registry, spec_of
+from robustnoise.registry import registry
 from robustnoise.store import Cell, Store
 
 LEVELS = ("train", "substitute", "craft", "score", "agreement")

@@ -7,6 +7,7 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
+from robustnoise.building import spec_of
 from robustnoise.compose import Defense
 from robustnoise.protocols import (
     Answer,
@@ -17,7 +18,6 @@ from robustnoise.protocols import (
     require_differentiable,
     require_modular,
 )
-from robustnoise.registry import spec_of
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import Plugin, digest_of
 

@@ -13,10 +13,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from robustnoise import registry
+from robustnoise import building
+from robustnoise.building import spec_of
 from robustnoise.errors import BadData, BadParameter
 from robustnoise.models.classifier import TorchClassifier
-from robustnoise.registry import spec_of
 from robustnoise.store import atomic_write
 
 FORMAT = "robustnoise-classifier-1"
@@ -109,7 +109,7 @@ def classifier_from_bytes(content: bytes) -> TorchClassifier:
                 "(docs/targets.md)."
             )
         header = json.loads(metadata["classifier"])
-        architecture = registry.from_json(header["architecture"])
+        architecture = building.from_json(header["architecture"])
         channels, height, width = (int(n) for n in header["input_shape"])
         shape, classes = (channels, height, width), int(header["num_classes"])
         with torch.device("meta"):

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from robustnoise import registry
+from robustnoise import building
 from robustnoise.errors import BadParameter
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.protocols import Model
@@ -29,7 +29,7 @@ def create(
         num_classes: at least 2.
         seed: of the initial weights.
     """
-    architecture = registry.build(model, "model") if isinstance(model, str) else model
+    architecture = building.build(model, "model") if isinstance(model, str) else model
     seeds = seed if isinstance(seed, SeedStream) else SeedStream(seed, ("fresh",))
     # Built without storage first: the layers' own initialisation would draw from torch's global generator.
     with torch.device("meta"):

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from robustnoise.building import from_json, spec_of
 from robustnoise.compose import split_stages
 from robustnoise.errors import BadSubmission, CorruptArtifact, RobustnoiseError
 from robustnoise.records import ARMS, EvaluationRecord
-from robustnoise.registry import from_json, spec_of
 from robustnoise.spec import canonical_json, digest_of
 from robustnoise.store import Cell, Store, unpack_arrays
 from robustnoise.submission.defense import MAX_BYTES

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from robustnoise.board import Board
+from robustnoise.building import build
 from robustnoise.compose import Defense, Identity
 from robustnoise.data import Dataset
 from robustnoise.errors import BadSubmission, RobustnoiseError
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.models.targets.text import TargetText
 from robustnoise.protocols import Classifier, Stage
-from robustnoise.registry import build, registry
+from robustnoise.registry import registry
 from robustnoise.spec import Call, Pipe, child_type, parameter_names, parse_text, positional_fields
 from robustnoise.submission.attack import check_hashes
 from robustnoise.submission.card import DefenseCard

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from robustnoise import stats
 from robustnoise.board import Board
+from robustnoise.building import from_json
 from robustnoise.compose import split_stages
 from robustnoise.data import Dataset, SplitSizes, load_dataset
 from robustnoise.errors import BadSubmission, RowError
@@ -21,7 +22,6 @@ from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import tasks
 from robustnoise.models.targets.text import TargetText
 from robustnoise.records import ARMS, Arm, EvaluationRecord
-from robustnoise.registry import from_json
 from robustnoise.store import Store
 from robustnoise.submission.attack import attack_of_row
 from robustnoise.submission.card import DefenseCard

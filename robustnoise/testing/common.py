@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustnoise import registry
+from robustnoise import building, registry
 from robustnoise.compose import Stack, compose
 from robustnoise.errors import BadParameter, MissingCapability
 from robustnoise.protocols import (
@@ -39,7 +39,7 @@ def quick(plugin: Any) -> Any:
     for field in dataclasses.fields(plugin):
         value = getattr(plugin, field.name)
         if isinstance(value, Model):
-            changes[field.name] = registry.create("model", "mlp", hidden=16)
+            changes[field.name] = building.create("model", "mlp", hidden=16)
         elif isinstance(value, Plugin):
             changes[field.name] = quick(value)
         elif field.name in SHORT and isinstance(value, int):
@@ -72,15 +72,15 @@ def check_spec(plugin: Plugin) -> None:
 
 
 def _check_round_trip(plugin: Plugin) -> None:
-    spec = registry.spec_of(plugin)
+    spec = building.spec_of(plugin)
     plain = json.loads(json.dumps(spec.to_json()))
     if not _registered(plugin):
         return
-    again = registry.from_json(plain)
-    same = again == plugin and registry.spec_of(again).canonical() == spec.canonical()
+    again = building.from_json(plain)
+    same = again == plugin and building.spec_of(again).canonical() == spec.canonical()
     need(plugin, "spec-json", same, f"the spec through JSON gives {again!r} instead of {plugin!r}.")
-    text = registry.describe(plugin)
-    again = registry.build(text, plugin.kind)
+    text = building.describe(plugin)
+    again = building.build(text, plugin.kind)
     need(plugin, "spec-text", again == plugin, f"the text {text!r} builds {again!r} instead of {plugin!r}.")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustnoise import registry
+from robustnoise import building
 from robustnoise.compose import Defense, Identity, Leader, Stack, compose
 from robustnoise.errors import BadData, BadParameter, MissingCapability
 from robustnoise.models.classifier import TorchClassifier
@@ -66,7 +66,7 @@ def check_defense(defense: Defense) -> None:
 def _applied(defense: Defense, model: Classifier, data: Any, seed: int = 1) -> Classifier:
     full = defense
     if defense.traits.stage is Stage.TRAINING and not isinstance(defense, Leader | Stack):
-        full = compose(registry.create("defense", "plain-training", epochs=1), defense)
+        full = compose(building.create("defense", "plain-training", epochs=1), defense)
     return untouched(
         defense, [model], {}, lambda: full.apply(model, Context(train=data, seed=SeedStream(5))), seed=seed
     )

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from robustnoise.building import build, build_call
 from robustnoise.errors import BadParameter, BrokenPlugin, MissingExtra, UnknownPlugin, did_you_mean
-from robustnoise.registry import GROUP, build, build_call, prefix_of, registry
+from robustnoise.registry import GROUP, prefix_of, registry
 from robustnoise.spec import Call, Plugin, parse_text, required_parameters
 from robustnoise.testing.common import Collected, ContractBroken, collecting
 from robustnoise.testing.contracts import check_plugin

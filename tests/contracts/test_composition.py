@@ -18,10 +18,10 @@ import torch
 import robustnoise as rn
 from robustnoise.api import Classifier, Context, Defense, Identity, RobustnoiseError, SeedStream, Stage
 from robustnoise.board import load_board
+from robustnoise.building import describe
 from robustnoise.compose import Leader, compose, split_stages
 from robustnoise.errors import BadParameter, BadSpec, MissingCapability
 from robustnoise.harness.runner import run
-from robustnoise.registry import describe
 from robustnoise.store import Store
 from robustnoise.testing import quick, toy_model, toy_split
 from tests.contracts.covering import pairs_in, pairwise_cover

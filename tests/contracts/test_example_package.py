@@ -36,7 +36,8 @@ def _run(*args: str, path: Path | None = None, cwd: Path | None = None) -> str:
 
 
 LIST_AND_BUILD = """
-from robustnoise.registry import build, describe, registry, spec_of
+from robustnoise.building import build, describe, spec_of
+from robustnoise.registry import registry
 entry = next(e for e in registry().entries() if e.name == "my_defense/median-filter")
 assert not registry().broken, registry().broken
 plugin = build("plain-training | my_defense/median-filter(size=5)", "defense").parts[1]
@@ -80,7 +81,8 @@ def test_as_one_file(tmp_path: Path) -> None:
     path.write_text(code + '\nPLUGINS = {"median-filter": "MedianFilter"}\n', encoding="utf-8")
     out = _run(
         "-c",
-        "from pathlib import Path; from robustnoise.registry import *; from robustnoise.testing import check_plugin\n"
+        "from pathlib import Path; from robustnoise.building import build, spec_of\n"
+        "from robustnoise.registry import registry; from robustnoise.testing import check_plugin\n"
         f"registry().add_file(Path({str(path)!r})); plugin = build('mine/median-filter', 'defense')\n"
         "check_plugin(plugin); print(spec_of(plugin).name, len(spec_of(plugin).code))",
         cwd=tmp_path,

@@ -14,10 +14,10 @@ import pytest
 
 import robustnoise as rn
 from robustnoise import stats
+from robustnoise.building import build
 from robustnoise.compose import Identity
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
-from robustnoise.registry import build
 from robustnoise.report.views import summary
 from robustnoise.store import Store
 from robustnoise.testing.toys import CoinClassifier

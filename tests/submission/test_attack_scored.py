@@ -233,8 +233,8 @@ def test_a_name_stands_for_one_thing(board: Leaderboard, handed_in: Path, cache:
 
 
 def test_the_name_of_given_images_is_for_ever() -> None:
+    from robustnoise.building import spec_of
     from robustnoise.harness.given import GivenImages
-    from robustnoise.registry import spec_of
 
     assert spec_of(GivenImages("ab")).canonical() == (
         '{"children":{},"kind":"attack","name":"given-images","params":{"digest":"ab"},"version":1}'

@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import save
 
 from robustnoise.api import BadData, BadParameter, Context
+from robustnoise.building import create as create_plugin
 from robustnoise.errors import BadSubmission
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.models.files import load_classifier, save_classifier
 from robustnoise.models.fresh import create
-from robustnoise.registry import create as create_plugin
 from robustnoise.submission import defense
 from robustnoise.submission.submit import prepare
 from tests.submission.conftest import BOARD, CARD, cli, rows, shifted

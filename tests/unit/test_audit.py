@@ -33,9 +33,9 @@ from robustnoise.api import (
     fit,
     require_differentiable,
 )
+from robustnoise.building import describe
 from robustnoise.errors import BadParameter
 from robustnoise.harness.experiment import Attack, Victim, check_parts
-from robustnoise.registry import describe
 from robustnoise.testing import CoinClassifier, check_plugin, toy_dataset
 from robustnoise.training import Schedule
 from robustnoise_attacks import APGD, PGD, AuditAttack

@@ -6,10 +6,10 @@ from itertools import product
 
 import pytest
 
+from robustnoise.building import spec_of
 from robustnoise.compose import Defense, Identity, Stack, compose, split_stages
 from robustnoise.errors import BadSpec
 from robustnoise.protocols import Stage
-from robustnoise.registry import spec_of
 from robustnoise_defenses import GaussianInputNoise, LayerNoise, PGDTraining, PlainTraining, Vote
 
 NOISE, LAYERS, VOTE, TRAIN = GaussianInputNoise(0.1), LayerNoise(20), Vote(4), PlainTraining()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustnoise import registry
+from robustnoise import building, registry
 from robustnoise.api import Context, Defense, Identity, SeedStream, Stage
 from robustnoise.testing import toy_model, toy_split
 from robustnoise_defenses.noise.inside import InsideDefense
@@ -22,8 +22,8 @@ NAMED = {name: (random, way) for names, random, way in ROWS for name in re.finda
 
 @pytest.mark.parametrize("text", STACKS)
 def test_its_stacks_build_and_answer(text: str) -> None:
-    defense = registry.build(text, "defense")
-    assert registry.build(registry.describe(defense), "defense") == defense
+    defense = building.build(text, "defense")
+    assert building.build(building.describe(defense), "defense") == defense
     x = torch.from_numpy(toy_split(4).floats())
     victim = defense.apply(toy_model(), Context(train=toy_split(64)))
     assert victim.predict(x, noise=SeedStream(0)).labels.shape == (4,)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from robustnoise.building import build
 from robustnoise.harness import memory
 from robustnoise.harness.memory import Memory
 from robustnoise.models.classifier import Wrapper
 from robustnoise.protocols import Answer, Classifier, Context
-from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
 from robustnoise.testing.toys import CLASSES, SHAPE, CoinClassifier, toy_model, toy_split
 

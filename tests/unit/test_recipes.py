@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from robustnoise import registry
+from robustnoise import building, registry
+from robustnoise.building import build, create, describe, from_json, spec_of, stands_for, written_out
 from robustnoise.cli.listing import show_plugins
 from robustnoise.errors import BadParameter, BadSpec, BrokenPlugin, DuplicatePlugin, UnknownPlugin
 from robustnoise.recipes import Recipe, read_recipes
-from robustnoise.registry import Registry, build, create, describe, from_json, spec_of, stands_for, written_out
+from robustnoise.registry import Registry
 from robustnoise_attacks import MIFGSM, PGD, TransferAttack
 
 RECIPES = registry.registry().recipes()
@@ -121,6 +122,7 @@ def test_another_package_brings_recipes(package: Path, monkeypatch: pytest.Monke
     found = _registry()
     found.add_entry_point(POINT)
     monkeypatch.setattr(registry, "registry", lambda: found)
+    monkeypatch.setattr(building, "registry", lambda: found)
     assert build("spare/gentle", "defense") == create("defense", "vote", passes=3)
     assert describe(build("vote(3, rule=mean-logit)", "defense")) == "vote(passes=3, rule=mean-logit)"
     (recipe,) = found.recipes()

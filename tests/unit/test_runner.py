@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from robustnoise.building import build
 from robustnoise.compose import Identity
 from robustnoise.harness import bench, provenance
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import Answer, Meter, Silent
-from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
 from robustnoise.store import Store
 from robustnoise.testing.toys import CLASSES, SHAPE, CoinClassifier, toy_dataset, toy_model

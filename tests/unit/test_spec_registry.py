@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustnoise import registry
+from robustnoise import building, registry
+from robustnoise.building import build, create, describe, from_json, spec_of
 from robustnoise.compose import Identity
 from robustnoise.errors import BadParameter, BadSpec, BrokenPlugin, DuplicatePlugin, UnknownPlugin
-from robustnoise.registry import Registry, build, create, describe, from_json, spec_of
+from robustnoise.registry import Registry
 from robustnoise.spec import Plugin, Spec, canonical_json, parse_number, parse_text
 from robustnoise_attacks import PGD, IndependentSubstitute, JacobianSubstitute, TransferAttack
 from robustnoise_defenses import FastTraining, GaussianInputNoise, LayerNoise, PGDTraining, PlainTraining, Vote
@@ -202,7 +203,7 @@ def test_another_version_is_refused() -> None:
 
 def test_digests_are_the_same_in_another_process_with_another_hash_seed() -> None:
     code = (
-        "from robustnoise.registry import build, spec_of\n"
+        "from robustnoise.building import build, spec_of\n"
         "for kind, text in [line.split(chr(9)) for line in __import__('sys').argv[1:]]:\n"
         "    print(spec_of(build(text, kind)).digest())"
     )
@@ -256,7 +257,8 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Registry:
     found = Registry()
     found._entries.update(known._entries)
     monkeypatch.setattr(registry, "registry", lambda: found)
-    registry._name_of.cache_clear()
+    monkeypatch.setattr(building, "registry", lambda: found)
+    building._name_of.cache_clear()
     return found
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from robustnoise.blocks import predict_blocks
+from robustnoise.building import build, describe, spec_of
 from robustnoise.compose import Defense
 from robustnoise.errors import MissingCapability
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import Answer, Context
-from robustnoise.registry import build, describe, spec_of
 from robustnoise.seeds import SeedStream
 from robustnoise.testing import check_plugin, toy_model
 from robustnoise.threat import Access, Linf

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from robustnoise.building import spec_of
 from robustnoise.compose import Identity
 from robustnoise.records import Arm, EvaluationRecord
-from robustnoise.registry import spec_of
 from robustnoise.tally import Tally
 
 Right = Sequence[int] | npt.NDArray[Any]

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from robustnoise.building import build
 from robustnoise.errors import AttackFailed, BadParameter
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import Answer, AttackResult, Classifier, Targets
-from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
 from robustnoise.testing import linear_toy, toy_split
 from robustnoise.testing.toys import CoinClassifier

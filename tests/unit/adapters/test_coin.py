@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import robustnoise as rn
+from robustnoise.building import build
 from robustnoise.errors import AttackFailed
-from robustnoise.registry import build
 from robustnoise.testing import toy_dataset
 from robustnoise.testing.toys import CoinClassifier
 

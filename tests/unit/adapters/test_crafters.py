@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from robustnoise.building import build
 from robustnoise.errors import AttackFailed, BadParameter, MissingCapability
 from robustnoise.models.classifier import TorchClassifier, Wrapper
 from robustnoise.models.files import classifier_bytes
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import Answer, Context
-from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
 from robustnoise.testing import linear_optimum, linear_toy, toy_model, toy_split
 from robustnoise.testing.toys import CoinClassifier

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 import robustnoise as rn
+from robustnoise.building import build
 from robustnoise.errors import MissingCapability
 from robustnoise.protocols import Answer, Context
-from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
 from robustnoise.testing import linear_toy, toy_model, toy_split
 from robustnoise.testing.toys import SHAPE, CoinClassifier

@@ -20,13 +20,13 @@ from robustnoise.api import (
     Targets,
     ThreatModel,
 )
+from robustnoise.building import build
 from robustnoise.compose import Identity
 from robustnoise.errors import AttackFailed
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
 from robustnoise.records import EvaluationRecord
-from robustnoise.registry import build
 from robustnoise.store import Store
 from robustnoise.testing import toy_dataset, toy_model
 from robustnoise.testing.toys import CoinClassifier

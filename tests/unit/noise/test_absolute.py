@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustnoise.building import build
 from robustnoise.compose import Defense
 from robustnoise.errors import BadParameter
 from robustnoise.models import create
 from robustnoise.protocols import Context
-from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
 from robustnoise_defenses import RANDOMFEATURES, RSENOISE, AbsoluteNoise, NoiseTraining, PlainTraining, Vote
 from robustnoise_defenses.noise.inside import InsideDefense, device

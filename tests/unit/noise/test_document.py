@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robustnoise import registry
+from robustnoise import building, registry
 from robustnoise_defenses.noise.inside import InsideDefense
 from tests.unit.noise.nets import CTX, every_kind
 
@@ -18,8 +18,8 @@ OFF = re.findall(r"^\| `([\w-]+)` \|.*\| `(\w+)=([\w.]+)` \|$", DOCUMENT, re.MUL
 
 @pytest.mark.parametrize("text", STACKS)
 def test_its_stacks_build(text: str) -> None:
-    defense = registry.build(text, "defense")
-    assert registry.build(registry.describe(defense), "defense") == defense
+    defense = building.build(text, "defense")
+    assert building.build(building.describe(defense), "defense") == defense
 
 
 def test_its_table_is_whole_and_says_when_an_object_is_off() -> None:
@@ -27,5 +27,5 @@ def test_its_table_is_whole_and_says_when_an_object_is_off() -> None:
     assert sorted(name for name, _, _ in OFF) == sorted(inside)
     net = every_kind()
     for name, field, value in OFF:
-        assert registry.build(f"{name}({field}={value})", "defense").apply(net, CTX) is net
+        assert building.build(f"{name}({field}={value})", "defense").apply(net, CTX) is net
     assert len(STACKS) == 9

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustnoise.building import build
 from robustnoise.models import create, load_classifier, save_classifier
 from robustnoise.protocols import Context
-from robustnoise.registry import build
 from robustnoise.seeds import SeedStream
 from robustnoise.training import checkpoints
 from robustnoise_attacks import PGD

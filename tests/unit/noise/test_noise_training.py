@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustnoise import registry
+from robustnoise import building
 from robustnoise.compose import Defense, Identity
 from robustnoise.errors import BadParameter, BadSpec
 from robustnoise.protocols import Context
@@ -250,12 +250,12 @@ BUILT = PlainTraining(epochs=2) | NoiseTraining(DAC(6) | LayerNoise(0, layers="*
 
 
 def test_a_device_as_a_child_survives_text_json_and_toml() -> None:
-    assert registry.build(TEXT, "defense") == BUILT
-    assert registry.build(registry.describe(BUILT), "defense") == BUILT
-    plain = json.loads(json.dumps(registry.spec_of(BUILT).to_json()))
-    assert registry.from_json(plain) == BUILT
+    assert building.build(TEXT, "defense") == BUILT
+    assert building.build(building.describe(BUILT), "defense") == BUILT
+    plain = json.loads(json.dumps(building.spec_of(BUILT).to_json()))
+    assert building.from_json(plain) == BUILT
     table = tomllib.loads(TOML)
-    assert registry.build(table["first"], "defense") == BUILT
-    assert registry.build(table["second"], "defense") == BUILT.stages()[1]
+    assert building.build(table["first"], "defense") == BUILT
+    assert building.build(table["second"], "defense") == BUILT.stages()[1]
     other = PlainTraining(epochs=2) | NoiseTraining(LayerNoise(0, layers="*, !head") | DAC(6), ramp=0.2)
-    assert registry.spec_of(other).digest() != registry.spec_of(BUILT).digest()
+    assert building.spec_of(other).digest() != building.spec_of(BUILT).digest()

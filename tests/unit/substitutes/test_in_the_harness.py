@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from robustnoise.api import Context, Ensemble, Linf, build
+from robustnoise.building import spec_of
 from robustnoise.compose import Identity
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
 from robustnoise.protocols import TwoStage
-from robustnoise.registry import spec_of
 from robustnoise.store import Store
 from robustnoise.testing import toy_dataset, toy_model
 from robustnoise.threat import Budget

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import robustnoise as rn
+from robustnoise.building import build
 from robustnoise.foreign import seeded_globals
-from robustnoise.registry import build
 from robustnoise.testing.toys import CLASSES, SHAPE, toy_dataset
 from robustnoise.threat import Access
 

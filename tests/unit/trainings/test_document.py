@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from robustnoise.api import Stage
-from robustnoise.registry import build, registry
+from robustnoise.building import build
+from robustnoise.registry import registry
 from robustnoise.spec import parameter_names
 
 TEXT = (Path(__file__).parents[3] / "docs" / "defenses.md").read_text(encoding="utf-8")

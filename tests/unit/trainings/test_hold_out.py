@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustnoise.api import BadParameter, Classifier, Context, Linf, Schedule, SeedStream, build, fit
-from robustnoise.registry import from_json, spec_of
+from robustnoise.building import from_json, spec_of
 from robustnoise.testing import linear_optimum, linear_toy
 from robustnoise.training import HeldOut, LiveSource, checkpoints
 from robustnoise_defenses import PGDTraining, PlainTraining
