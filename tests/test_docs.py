@@ -45,6 +45,26 @@ def test_the_quickstart_board_shows_what_it_promises() -> None:
     assert (null["drop"] == 0).all()
 
 
+def test_statistics_are_computed_once_and_report_how_far_they_are() -> None:
+    class Recorder:
+        def __init__(self) -> None:
+            self.announced: list[int] = []
+            self.done = 0
+
+        def start(self, label: str, total: int) -> Recorder:
+            self.announced.append(total)
+            return self
+
+        def advance(self, steps: int = 1) -> None:
+            self.done += steps
+
+    seen = Recorder()
+    board = rn.Leaderboard("quickstart", seen)
+    board.to_json()
+    assert seen.announced == [len(board.rows())]
+    assert seen.done == len(board.rows())
+
+
 def test_the_readme_shows_the_board_as_it_is() -> None:
     report = (ROOT / "leaderboards" / "quickstart" / "REPORT.md").read_text()
     table = re.search(r"## Victims\n\n(.*?)\n\n", report, re.DOTALL)

@@ -39,9 +39,9 @@ def board_verify(board: Annotated[str, typer.Argument(help="A board's folder or 
 @board_app.command("report")
 def board_report(board: Annotated[str, typer.Argument(help="A board's folder.")]) -> None:
     """Write REPORT.md from the rows."""
-    from robustnoise.leaderboard import Leaderboard
+    from robustnoise.cli.looking import write_report
 
-    print(Leaderboard(board).write_report())
+    write_report(board)
 
 
 @board_app.command("page")

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from robustnoise.cli.caching import open_store
+from robustnoise.cli.progress import bars_in_terminals
 from robustnoise.errors import BadParameter
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.report.flat import csv_text
@@ -28,22 +29,25 @@ def show_board(name: str, *, json: bool, csv: bool) -> None:
     Raises:
         BadParameter: JSON and CSV at once.
     """
-    board = Leaderboard(name)
     if json and csv:
         raise BadParameter("--json and --csv: expected one of the two.")
+    with bars_in_terminals() as progress:
+        board = Leaderboard(name, progress)
+        rows = board.rows_or_advice()
+        found: Any = board.flat() if csv else board.to_json() if json else board.contents(rows)
     if csv:
-        print(csv_text(board.flat()), end="")
-        return
-    if json:
-        print_json(board.to_json())
-        return
-    print_board(stdout(), board.board.file.title or board.board.name, *board.contents(board.rows_or_advice()))
+        print(csv_text(found), end="")
+    elif json:
+        print_json(found)
+    else:
+        print_board(stdout(), board.board.file.title or board.board.name, *found)
 
 
 def verify_board(name: str) -> int:
     """Print every problem, and which artifacts behind the rows were re-hashed; 0 if there is no problem."""
-    board = Leaderboard(name)
-    problems = board.verify()
+    with bars_in_terminals() as progress:
+        board = Leaderboard(name, progress)
+        problems = board.verify()
     if not problems:
         rows = board.rows()
         audits = len(board.audits())
@@ -61,7 +65,9 @@ def write_page(name: str, output: Path) -> None:
     """A board's page, and pages of single rows beside it where it would be too large."""
     if output.suffix != ".html":
         raise BadParameter(f"--output {output}: expected a file name that ends in .html.")
-    _write(output.parent, page_files(output.name, Leaderboard(name).page_data()))
+    with bars_in_terminals() as progress:
+        data = Leaderboard(name, progress).page_data()
+    _write(output.parent, page_files(output.name, data))
 
 
 def write_index(names: Sequence[str], output: Path) -> None:
@@ -71,8 +77,9 @@ def write_index(names: Sequence[str], output: Path) -> None:
     listed: list[Listed] = []
     files: dict[str, str] = {}
     for name in _boards(names):
-        board = Leaderboard(name)
-        data = board.page_data()
+        with bars_in_terminals() as progress:
+            board = Leaderboard(name, progress)
+            data = board.page_data()
         address = re.sub(r"[^a-z0-9]+", "-", board.board.name.lower()).strip("-") + ".html"
         if address in files:
             raise BadParameter(f"two boards would be called {address}: {board.path} and another. Rename one.")
@@ -98,6 +105,13 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
     print(f"{folder / first}{beside}, {sum(len(c.encode()) for c in files.values()) / 1e6:.2f} MB in all.")
 
 
+def write_report(name: str) -> None:
+    """REPORT.md and the pictures of a board."""
+    with bars_in_terminals() as progress:
+        path = Leaderboard(name, progress).write_report()
+    print(path)
+
+
 def publish(source: Path, name: str) -> None:
     """Copy ranked rows from a run to a board."""
     target = Leaderboard(name)
@@ -112,7 +126,8 @@ def publish(source: Path, name: str) -> None:
     audits = [a for a in Leaderboard(source).audits() if target.board.audits(a.setting, a.victim)]
     for audit in audits:
         target.add_audit(audit)
-    target.write_report()
+    with bars_in_terminals() as progress:
+        Leaderboard(name, progress).write_report()
     others = "" if len(ranked) == len(rows) else "; the others don't follow its protocol"
     too = f" and {len(audits)} audits" if audits else ""
     print(f"{len(ranked)} of {len(rows)} rows{too} published to {target.path}{others}.")

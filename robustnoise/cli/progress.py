@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from robustnoise.protocols import Meter
+from robustnoise.protocols import Meter, Silent
 from robustnoise.protocols import Progress as ProgressProtocol
 
 
@@ -64,3 +64,13 @@ def bars() -> Iterator[ProgressProtocol]:
     )
     with Progress(*columns, console=console, transient=True) as bar:
         yield _Bars(bar)
+
+
+@contextmanager
+def bars_in_terminals() -> Iterator[ProgressProtocol]:
+    """The same for what only shows and checks: nothing outside of terminals."""
+    if not Console(stderr=True).is_terminal:
+        yield Silent()
+        return
+    with bars() as progress:
+        yield progress
