@@ -31,7 +31,7 @@ def test_every_row_is_whole_and_follows_its_boards_protocol(name: str) -> None:
     assert all(board.ranked(row) for row in board.rows())
 
 
-@pytest.mark.parametrize("name", map(_slow_where_long, BOARDS))
+@pytest.mark.parametrize("name", [_slow_where_long(name) for name in BOARDS])
 def test_every_board_is_verified(name: str) -> None:
     assert rn.Leaderboard(ROOT / "leaderboards" / name).verify() == []
 
