@@ -26,13 +26,22 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*pip, "--target", "site", str(wheel)], check=True, cwd=tmp_path, capture_output=True)
     code = "import robustnoise; print(robustnoise.__file__); from robustnoise.cli import main; main()"
-    shown = subprocess.run(
-        [sys.executable, "-c", code, "board", "verify", "quickstart"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert str(tmp_path) in shown.stdout
-    assert "18 rows verified" in shown.stdout, shown.stdout + shown.stderr
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert str(tmp_path) in done.stdout
+        return done.stdout
+
+    assert "18 rows verified" in run("board", "verify", "quickstart")
+    run("board", "page", "quickstart", "--output", "page.html")
+    assert "<script" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    stack = ("baseline(mnist-pgd)", "baseline(mnist-pgd) | layer-noise(20)")
+    assert "n = 100" in run("compare", *stack, "--attack", "random-noise", "--limit", "100", "--seed", "0")
