@@ -28,7 +28,7 @@ _LAZY = {
     "SplitSizes": "data",
     "ThreatModel": "threat",
     "audit": "evaluation",
-    "build": "registry",
+    "build": "building",
     "certify": "evaluation",
     "compare": "evaluation",
     "evaluate": "evaluation",
