@@ -11,12 +11,22 @@ from functools import cache, partial
 from pathlib import Path
 
 import robustnoise as rn
+from robustnoise.audits import AuditRecord
 from robustnoise.leaderboard import Contents
 from robustnoise.report.markdown import markdown_table
 from robustnoise.report.statistics import contrast_table, variance_table
 from robustnoise.report.tables import Table, summary_table, table
 from robustnoise.report.text import delta, percent
 
+ROLES = {
+    "null": "control",
+    "transfer": "natural net",
+    "query": "500 queries",
+    "white-box": "white-box",
+    "draws": "twice the EOT draws",
+    "noise-off": "noise off",
+}
+"""The rungs of an audit that a document shows, in words."""
 ROOT = Path(__file__).parent.parent
 BOARDS = ROOT / "leaderboards"
 DOCUMENT = ROOT / "docs" / "findings" / "inference-noise.md"
@@ -84,6 +94,25 @@ def persistent(board: str) -> Table:
     return table("", ("victim", "attack", "asked once", "any_fail_5", "any_fail_20"), lines)
 
 
+def audits(board: str) -> Table:
+    """Accuracy under each rung of the audits, in %, at the board's radius."""
+    leaderboard = rn.Leaderboard(BOARDS / board)
+    eps = leaderboard.board.threat.eps if leaderboard.board.threat else 0.0
+    found = leaderboard.audits()
+    rungs = {(m.role, m.attack["name"]): None for a in found for m in a.measures if m.eps == eps and m.role in ROLES}
+
+    def cell(audit: AuditRecord, rung: tuple[str, str]) -> str:
+        told = [m.tally for m in audit.measures if (m.role, m.attack["name"]) == rung and m.eps == eps and m.tally]
+        return _share(told[0].accuracy) if told else "-"
+
+    names = [v.name for v in leaderboard.board.victims]
+    lines = [
+        (a.victim["name"], str(len(a.clean.right)), *(cell(a, rung) for rung in rungs))
+        for a in sorted(found, key=lambda a: names.index(a.victim["name"]))
+    ]
+    return table("", ("victim", "n", *(f"{name} ({ROLES[role]})" for role, name in rungs)), lines)
+
+
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
@@ -92,6 +121,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "victims": partial(victims, "mnist-linf"),
     "contrasts": partial(contrasts, "mnist-linf"),
     "deltas": partial(deltas, "mnist-linf"),
+    "audits": partial(audits, "mnist-linf"),
     "variances": partial(variances, "mnist-linf"),
     "query contrasts": partial(contrasts, "mnist-linf-queries"),
     "query deltas": partial(deltas, "mnist-linf-queries"),
