@@ -17,6 +17,7 @@ from robustnoise.report.markdown import markdown_table
 from robustnoise.report.statistics import contrast_table, variance_table
 from robustnoise.report.tables import Table, summary_table, table
 from robustnoise.report.text import delta, percent
+from robustnoise.report.views import RowView, Verdicts
 
 ROLES = {
     "null": "control",
@@ -79,18 +80,14 @@ def deltas(board: str) -> Table:
 
 
 def persistent(board: str) -> Table:
-    """Robust accuracy of stochastic victims where the attacker may ask once, 5 and 20 times and wins with one error."""
-    rows = [r for r in _contents(board).rows if r.attack and r.robust and r.robust.draws > 1]
-    lines = [
-        (
-            r.victim,
-            str(r.attack),
-            percent(r.robust.single, r.n),
-            *(_share(r.robust.any_fail.get(m)) for m in (5, 20)),
-        )
-        for r in rows
-        if r.robust is not None
-    ]
+    """Robust accuracy where the attacker may ask once, 5 and 20 times and wins with one error."""
+
+    def line(row: RowView, verdicts: Verdicts) -> tuple[str, ...]:
+        again = [verdicts.any_fail.get(m) if verdicts.draws > 1 else verdicts.single.value for m in (5, 20)]
+        return row.victim, str(row.attack), percent(verdicts.single, row.n), *(_share(value) for value in again)
+
+    rows = [r for r in _contents(board).rows if r.attack]
+    lines = [line(r, r.robust) for r in sorted(rows, key=lambda r: str(r.attack)) if r.robust]
     return table("", ("victim", "attack", "asked once", "any_fail_5", "any_fail_20"), lines)
 
 
