@@ -105,7 +105,7 @@ def document() -> str:
     head = "| net | network | training | radius | clean | PGD-100 |\n|---|---|---|---|---|---|\n"
     return head + "\n".join(
         f"| `{name}` | {card.model} | `{card.training}` | {card.eps:g} | {card.clean:.2f} | {card.pgd100:.2f} |"
-        for name, card in cards().items()
+        for name, card in ((name, cards()[name]) for name in SOURCES)
     )
 
 
