@@ -1,6 +1,7 @@
 /* One row, down to the single image. */
 
 const dialog = el("dialog", { id: "detail", "aria-labelledby": "detail-heading" });
+let shown = "";
 
 function openDetail(row) {
   dialog.replaceChildren(
@@ -10,12 +11,14 @@ function openDetail(row) {
     ...detail(row));
   dialog.scrollTop = 0;
   if (!dialog.open) dialog.showModal();
-  history.replaceState(null, "", `#row-${get(row, "digest").slice(0, 16)}`);
+  shown = `#row-${get(row, "digest").slice(0, 16)}`;
+  history.replaceState(null, "", shown);
 }
 
 function listenForDetails() {
   document.body.append(dialog);
-  dialog.addEventListener("close", () => history.replaceState(null, "", "#rows"));
+  // The event comes late: by then the reader may be on the way to another row.
+  dialog.addEventListener("close", () => !dialog.open && location.hash === shown && history.replaceState(null, "", "#rows"));
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   const follow = () => {
     const digest = location.hash.match(/^#row-([0-9a-f]{8,64})$/)?.[1];
