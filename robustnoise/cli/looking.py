@@ -117,13 +117,14 @@ def publish(source: Path, name: str) -> None:
     target = Leaderboard(name)
     if target.board.curves or target.board.budget.stops:
         require_matplotlib()
-    rows = Leaderboard(source).rows()
+    origin = Leaderboard(source)
+    rows = origin.rows()
     ranked = [r for r in rows if target.ranked(r)]
     for record in ranked:
         target.add(record)
     shown = [r for r in ranked if target.board.shown(r.victim.victim["name"])]
-    target.add_examples(Leaderboard(source).examples(shown).values())
-    audits = [a for a in Leaderboard(source).audits() if target.board.audits(a.setting, a.victim)]
+    target.add_examples(origin.examples(shown).values())
+    audits = [a for a in origin.audits() if target.board.audits(a.setting, a.victim)]
     for audit in audits:
         target.add_audit(audit)
     with bars_in_terminals() as progress:

@@ -141,9 +141,8 @@ class Bench(Cells):
             ctx = Context(None, seeds.child("fit").fork(), partial, self._labelled(label), self.experiment.device)
             fitted = two_stage.substitute.fit(oracle, seed_data, ctx)
             stored = {f"weights-{i}" if i else "weights": n for i, n in enumerate(fitted.networks)}
-            return {k: classifier_bytes(as_torch(n, attack.name)) for k, n in stored.items()}, {
-                "queries": fitted.queries
-            }
+            nets = {k: classifier_bytes(as_torch(n, attack.name)) for k, n in stored.items()}
+            return nets, {"queries": fitted.queries}
 
         return self._cell("substitute", inputs, run, partial=True)
 

@@ -19,7 +19,7 @@ IMAGES = 16
 
 
 def rehearse(experiment: Experiment, store: Store) -> None:
-    """Put the inference stages of every victim that isn't trained yet around an untrained network.
+    """Put the inference stages of every victim that isn't trained yet around an untrained network, on the CPU.
 
     Raises:
         BadParameter: a stage can't act there, such as noise on a layer that the network hasn't, or behind a vote.
@@ -35,7 +35,7 @@ def rehearse(experiment: Experiment, store: Store) -> None:
             continue
         seen.add(key)
         train = experiment.dataset.train
-        context = Context(train.take(min(IMAGES, len(train))), SeedStream(0, ("rehearse",)), device=experiment.device)
+        context = Context(train.take(min(IMAGES, len(train))), SeedStream(0, ("rehearse",)))
         try:
             inference.apply(_untrained(victim, experiment), context)
         except RobustnoiseError as error:
