@@ -71,7 +71,7 @@ def fit(
     optimizer = torch.optim.AdamW(module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
     parts = [classifier.digest, repr(schedule), [repr(h) for h in hooks], seeds.seed(), len(images)]
     fingerprint = digest_of(parts if held_out is None else [*parts, len(held_out.labels)])
-    source = LiveSource(module, classifier)
+    source = LiveSource(module, classifier, schedule.precision)
     run = _Run(source, optimizer, images, labels, schedule, seeds, hooks)
     best = None if held_out is None else Selection(held_out, source, seeds.child("held out"))
     saved = checkpoints.resume(ctx.checkpoint, fingerprint, module, optimizer) if ctx.checkpoint else Saved(0)
@@ -164,8 +164,8 @@ class _Run:
         def loss() -> Tensor:
             with self.forward_hooks(progress, seeds.child("forward"), crafting=False):
                 if self.leader is None:
-                    return batch.cross_entropy(self.forward(batch.x))
-                return self.leader.loss(self.forward, batch)
+                    return batch.cross_entropy(self.source.forward(batch.x))
+                return self.leader.loss(self.source.forward, batch)
 
         for group in self.optimizer.param_groups:
             # Half a step on, so that the first step moves and the last one still does.
@@ -224,11 +224,6 @@ class _Run:
         assert self.perturbation is not None
         gradient = torch.zeros_like(x) if x.grad is None else x.grad
         self.perturbation[: len(x)] = hook.after_step(self.perturbation[: len(x)], gradient, progress)
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.precision == "bfloat16"):
-            logits: Tensor = self.module(x)
-        return logits.float()
 
     @contextmanager
     def forward_hooks(self, progress: float, seeds: SeedStream, *, crafting: bool) -> Iterator[None]:

@@ -21,7 +21,17 @@ from robustnoise.models import create
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.protocols import Context
 from robustnoise.seeds import SeedStream
-from robustnoise.training import Schedule, TrainingDiverged, checkpoints, fit, leading, loop, shifted
+from robustnoise.training import (
+    LiveSource,
+    Precision,
+    Schedule,
+    TrainingDiverged,
+    checkpoints,
+    fit,
+    leading,
+    loop,
+    shifted,
+)
 from robustnoise_defenses import FastTraining, PlainTraining
 
 SHAPE = (1, 6, 6)
@@ -334,3 +344,18 @@ def test_bfloat16_trains_to_about_the_same(monkeypatch: pytest.MonkeyPatch) -> N
         assert rounded[name].dtype == torch.float32
         assert not torch.equal(weight, rounded[name])
         assert torch.allclose(weight, rounded[name], atol=0.05), name
+
+
+def test_adversaries_of_a_bfloat16_training_meet_bfloat16_products() -> None:
+    toy = _fresh()
+    x = torch.rand(4, *toy.input_shape, generator=torch.Generator().manual_seed(1))
+    seen: list[torch.dtype] = []
+    handle = next(m for m in toy.module.modules() if isinstance(m, torch.nn.Linear)).register_forward_hook(
+        lambda _module, _inputs, out: seen.append(out.dtype)
+    )
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    logits = [LiveSource(toy.module, toy, p).logits(x, noise=SEEDS) for p in precisions]
+    handle.remove()
+    assert seen == [torch.float32, torch.bfloat16]
+    assert [out.dtype for out in logits] == [torch.float32, torch.float32]
+    assert torch.allclose(*logits, atol=0.05)
