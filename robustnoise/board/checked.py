@@ -87,7 +87,7 @@ class Board:
             BadBoard: with file and key.
         """
         return tuple(
-            Attack(name, self._build(f"attacks.{name}", text, "attack"))
+            Attack(name, self._build(f"attacks.{name}", self._expand(f"attacks.{name}", text), "attack"))
             for name, text in (self.file.attacks or {}).items()
         )
 

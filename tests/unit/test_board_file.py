@@ -54,6 +54,19 @@ def curve(**changes: Any) -> dict[str, Any]:
     return {"name": "c", "x": "sigma", "values": [0.1, 0.2], "lines": {"a": "{plain}"}} | changes
 
 
+def test_recipes_are_written_out_in_attacks_too() -> None:
+    attacks = {"pgd": "transfer(independent(training={plain}), pgd(3))"}
+    short = board(**ATTACKS | {"attacks": attacks}).attacks
+    assert (
+        short
+        == board(
+            **ATTACKS | {"attacks": {"pgd": attacks["pgd"].replace("{plain}", "plain-training(epochs=1)")}}
+        ).attacks
+    )
+    with pytest.raises(BadBoard, match=r"attacks\.pgd: \{plan\} is no recipe of this board"):
+        _ = board(**ATTACKS | {"attacks": {"pgd": "transfer(independent(training={plan}))"}}).attacks
+
+
 def test_without_attacks_there_is_no_threat() -> None:
     assert board().threat is None
     assert board().attacks == ()
