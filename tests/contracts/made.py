@@ -28,7 +28,7 @@ def _baseline(folder: Path) -> Plugin:
     save_classifier(toy_model(seed=1), path)
     card = Card(
         file=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest(), model="mlp", training="plain-training",
-        data="toy", train=1, seed=0, eps=0.1, n=1, clean=100.0, pgd100=0.0,
+        data="toy", train=1, seed=0, eps=0.1, n=1, clean=100.0, attack="pgd", robust=0.0,
     )  # fmt: skip
     cards()[f"toy-{card.sha256[:8]}"] = card
     found: Plugin = create("defense", "baseline", net=f"toy-{card.sha256[:8]}")

@@ -34,7 +34,8 @@ class Card(BaseModel):
         eps: the l-infinity radius that it was trained and measured at.
         n: test images that it was measured on.
         clean: accuracy on them, per cent.
-        pgd100: under PGD-100, step 0.01 at eps 0.3 and in proportion elsewhere, one start, white-box, per cent.
+        attack: the white-box crafter that it was measured under.
+        robust: accuracy under it, per cent.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,7 +50,8 @@ class Card(BaseModel):
     eps: float
     n: int
     clean: float
-    pgd100: float
+    attack: str
+    robust: float
 
 
 @cache
