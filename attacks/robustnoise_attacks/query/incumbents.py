@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
+
+PHI = float(os.environ.get("PHI", 0.9))
+BETA = float(os.environ.get("BETA", 0.0))
+MOST = int(os.environ.get("MOST", 32))
+KEEP = int(os.environ.get("KEEP", 0))
 
 from robustnoise.api import BLOCK
 from robustnoise_attacks.query.asking import Asker
@@ -12,7 +20,7 @@ from robustnoise_attacks.query.claims import exceeds
 TRIAL = 20
 """Draws of a noisy victim that must all be wrong before an image counts as done: with 95 % confidence the answer is
 then wrong at a rate of 0.86 or more (0.05 ** (1 / 20))."""
-ENOUGH = 4
+ENOUGH = int(os.environ.get("ENOUGH", 4))
 """Draws, in units of the attack's `draws`, after which an incumbent is no longer asked at each comparison."""
 RATE = 0.5
 """Of wrong answers, that a claim on a noisy victim says is reached."""
@@ -38,7 +46,7 @@ class Incumbents:
     def __init__(self, asker: Asker, cost: int = 0) -> None:
         self._asker = asker
         n = len(asker.ids)
-        self._sum = torch.zeros(n)
+        self._sum, self._ss, self._df, self._sq = torch.zeros(4, n, dtype=torch.float64)
         self._draws = torch.zeros(n, dtype=torch.int64)
         self._fresh, self._wrong = torch.zeros(2, n, dtype=torch.int64)
         """Draws since the incumbent was chosen, and since the last ones began."""
@@ -105,18 +113,13 @@ class Incumbents:
             BudgetExceeded: the total is spent; nothing is asked.
         """
         asker = self._asker
+        if asker.noisy:
+            return self._duel(x, rows)
         mean = self._sum[rows] / self._draws[rows]
         seen = asker.observe(x, rows)
         won: Tensor = seen.margins.mean(1) < mean
-        if asker.noisy:
-            looks_better = won.nonzero()[:, 0]
-            seen = asker.observe(x[looks_better], rows[looks_better])
-            better = seen.margins.mean(1) < mean[looks_better]
-            won = torch.zeros_like(won).index_fill_(0, looks_better[better], value=True)
-            margins, wrong = seen.margins[better], seen.wrong[better]
-        else:
-            won |= seen.wrong[:, 0]  # the label decides where it and the scores disagree
-            margins, wrong = seen.margins[won], seen.wrong[won]
+        won |= seen.wrong[:, 0]  # the label decides where it and the scores disagree
+        margins, wrong = seen.margins[won], seen.wrong[won]
         winners = rows[won]
         asker.best.index_copy_(0, winners, x[won])
         self._sum[winners], self._draws[winners] = margins.sum(1), asker.draws
@@ -125,10 +128,63 @@ class Incumbents:
         self._settle()
         return won
 
+    def _duel(self, x: Tensor, rows: Tensor) -> Tensor:
+        asker = self._asker
+        n = len(rows)
+        total, sq, count = torch.zeros(3, n, dtype=torch.float64)
+        wrongs = torch.zeros(n)
+        won = torch.zeros(n, dtype=torch.bool)
+        live = torch.arange(n)
+        while len(live):
+            r = rows[live]
+            seen = asker.observe(x[live], r)
+            m = seen.margins.double()
+            total[live] += m.sum(1)
+            sq[live] += m.square().sum(1)
+            count[live] += asker.draws
+            wrongs[live] += seen.wrong.sum(1)
+            mean_c = total[live] / count[live]
+            n_i = self._draws[r].double()
+            lead = self._sum[r] / n_i - mean_c
+            ss_c = (sq[live] - total[live].square() / count[live]).clamp_min(0)
+            df = self._df[r] + count[live] - 1
+            s2 = (self._ss[r] + ss_c) / df.clamp_min(1)
+            t = torch.from_numpy(stdtrit(df.clamp_min(1).numpy(), PHI))
+            margin = t * (s2 * (1 / count[live] + 1 / n_i)).sqrt()
+            sure = lead > margin
+            won[live[sure]] = True
+            out = (lead <= BETA * margin) | (count[live] >= MOST * asker.draws)
+            out |= (asker.limit - asker.spent)[r] - self._kept[r] < 2 * asker.draws
+            end = sure | out
+            e = live[end]
+            self._ss[rows[e]] += (sq[e] - total[e].square() / count[e]).clamp_min(0)
+            self._df[rows[e]] += count[e] - 1
+            live = live[~end]
+            if len(live):
+                self._measure(rows[live])
+        winners = rows[won]
+        asker.best.index_copy_(0, winners, x[won])
+        if KEEP:
+            self._sum[winners], self._sq[winners], self._draws[winners] = total[won], 0, count[won].long()
+            self._all_wrong[winners] = wrongs[won] == count[won]
+        else:
+            self._sum[winners], self._draws[winners] = 0.0, 0
+            self._all_wrong[winners] = False
+        self._fresh[winners], self._wrong[winners] = 0, 0
+        self._settle()
+        return won
+
     def _measure(self, rows: Tensor) -> None:
         seen = self._asker.observe(self._asker.best[rows], rows)
         self._all_wrong[rows] |= (self._draws[rows] == 0) & seen.wrong.all(1)
-        self._sum[rows] += seen.margins.sum(1)
+        m = seen.margins.double()
+        d = self._draws[rows].double()
+        mb = m.mean(1)
+        gap = torch.where(d > 0, self._sum[rows] / d.clamp_min(1) - mb, 0.0)
+        b = asker_draws = self._asker.draws
+        self._ss[rows] += (m - mb[:, None]).square().sum(1) + gap.square() * d * b / (d + b)
+        self._df[rows] += torch.where(d > 0, b, b - 1)
+        self._sum[rows] += m.sum(1)
         self._draws[rows] += self._asker.draws
         self._fresh[rows] += self._asker.draws
         self._wrong[rows] += seen.wrong.sum(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,18 @@ from robustnoise.api import (
 )
 from robustnoise_attacks.query.asking import LEVELS, Draws, Queries
 from robustnoise_attacks.query.deciding import Confidence, Decider
+
+OLD = os.environ.get("OLD")
+UP = float(os.environ.get("UP", 1.39))
+SIDE = float(os.environ.get("SIDE", 0.85))
+LEAD = float(os.environ.get("LEAD", 2))
+DOUBT = float(os.environ.get("DOUBT", 0))
+BAR = float(os.environ.get("BAR", 2.3))
+
+
+def _shift(p, by):
+    return 1 / (1 + (1 / p - 1) * math.exp(-by))
+
 
 NONE = LEVELS + 1
 """The radius, in levels, of an image that has no direction yet."""
@@ -83,7 +96,10 @@ class _Rays:
                 self._doubt(rows)
             candidate = self._flipped(rows)
             radius = self.radius[rows].clamp(max=LEVELS)
-            hit = self.decider.fooled(self._at(rows, candidate, radius), rows)
+            if self.decider.noisy and not OLD:
+                hit = self._beats(rows, candidate, radius)
+            else:
+                hit = self.decider.fooled(self._at(rows, candidate, radius), rows)
             lost = rows[~hit & (self.radius[rows] == NONE)]
             self.decider.asker.best[lost] = self._at(lost, self.sign[lost], torch.full_like(lost, self.reach))
             if bool(hit.any()):
@@ -122,7 +138,10 @@ class _Rays:
             if not noisy:
                 # The ball's own radius first: all that is to be known is on which side of it the boundary lies.
                 middle = torch.where(low[open_] < self.reach, self.reach, middle)
-            fooled = self.decider.fooled(self._at(rows[open_], sign[open_], middle), rows[open_])
+            if self.decider.noisy and not OLD:
+                fooled = self._fools(rows[open_], sign[open_], middle)
+            else:
+                fooled = self.decider.fooled(self._at(rows[open_], sign[open_], middle), rows[open_])
             high[open_] = torch.where(fooled, middle, high[open_])
             low[open_] = torch.where(fooled, low[open_], middle)
         self.sign[rows], self.radius[rows] = sign, high
@@ -131,6 +150,16 @@ class _Rays:
         self.decider.asker.best[rows] = self._at(rows, sign, handed)
         self.decider.settle(rows, high <= self.reach)
 
+    def _beats(self, rows, sign, radius):
+        c = self.decider.confidence
+        return self.decider.evidence(self._at(rows, sign, radius), rows, c, _shift(c, UP), (0.0, BAR)) >= BAR
+
+    def _fools(self, rows, sign, radius):
+        c = self.decider.confidence
+        lo, hi = _shift(c, -SIDE), _shift(c, SIDE)
+        bar = LEAD * 2 * SIDE - 1e-4
+        return self.decider.evidence(self._at(rows, sign, radius), rows, lo, hi, (-bar, bar)) > 0
+
     def _doubt(self, rows: Tensor) -> None:
         """Ask about the incumbents again: the draws that made them were lucky ones."""
         draws = self.decider.asker.draws
@@ -138,6 +167,6 @@ class _Rays:
         share = self.decider.asker.wrong(self._at(due, self.sign[due], self.radius[due]), due)
         self.wrong[due] += share * draws
         self.asked[due] += draws
-        out = due[self.wrong[due] < self.decider.confidence * self.asked[due]]
+        out = due[self.wrong[due] < self.decider.confidence * self.asked[due] - DOUBT]
         self.radius[out] = (self.radius[out] + (self.radius[out] // 16).clamp_min(1)).clamp(max=LEVELS)
         self.wrong[out], self.asked[out] = 0.0, 0.0
