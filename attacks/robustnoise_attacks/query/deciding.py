@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Annotated
@@ -16,7 +14,6 @@ from robustnoise.api import BudgetExceeded, Number, Oracle, Targets, ThreatModel
 from robustnoise_attacks.query.asking import Asker
 from robustnoise_attacks.query.claims import exceeds, least_draws
 
-DMOST = int(os.environ.get("DMOST", 16))
 TRIAL = 20
 """Fresh draws of a noisy victim, kept back from the budget, that decide whether an image is claimed; more where so few
 can't exceed the confidence, and a tenth of the budget at most."""
@@ -80,20 +77,6 @@ class Decider:
             BudgetExceeded: the total is spent.
         """
         return self.asker.wrong(x, rows) >= self.confidence
-
-    def evidence(self, x: Tensor, rows: Tensor, low: float, high: float, bar: tuple[float, float]) -> Tensor:
-        llr = torch.zeros(len(rows))
-        up, down = math.log(high / low), math.log((1 - high) / (1 - low))
-        draws = self.asker.draws
-        count = torch.zeros(len(rows))
-        live = torch.arange(len(rows))
-        while len(live):
-            wrong = self.asker.wrong(x[live], rows[live]) * draws
-            llr[live] += wrong * up + (draws - wrong) * down
-            count[live] += draws
-            go = (llr[live] > bar[0]) & (llr[live] < bar[1]) & (count[live] < DMOST * draws) & self.asker.can_pay(1)[rows[live]]
-            live = live[go]
-        return llr
 
     def start(self) -> None:
         """Ask a deterministic victim about the images as they are: some need no attack."""

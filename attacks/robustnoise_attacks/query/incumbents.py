@@ -8,15 +8,13 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-PHI = float(os.environ.get("PHI", 0.9))
-BETA = float(os.environ.get("BETA", 0.0))
-MOST = int(os.environ.get("MOST", 32))
-KEEP = int(os.environ.get("KEEP", 0))
-
 from robustnoise.api import BLOCK
 from robustnoise_attacks.query.asking import Asker
 from robustnoise_attacks.query.claims import exceeds
 
+PHI = float(os.environ.get("PHI", 0.9))
+BETA = float(os.environ.get("BETA", 0.0))
+MOST = int(os.environ.get("MOST", 32))
 TRIAL = 20
 """Draws of a noisy victim that must all be wrong before an image counts as done: with 95 % confidence the answer is
 then wrong at a rate of 0.86 or more (0.05 ** (1 / 20))."""
@@ -46,8 +44,11 @@ class Incumbents:
     def __init__(self, asker: Asker, cost: int = 0) -> None:
         self._asker = asker
         n = len(asker.ids)
-        self._sum, self._ss, self._df, self._sq = torch.zeros(4, n, dtype=torch.float64)
-        self._draws = torch.zeros(n, dtype=torch.int64)
+        self._sum, self._squares, self._freedom = torch.zeros(3, n, dtype=torch.float64)
+        self._rival_sum, self._rival_squares = torch.zeros(2, n, dtype=torch.float64)
+        self._draws, self._seen = torch.zeros(2, n, dtype=torch.int64)
+        self._rival = asker.best.clone() if asker.noisy else asker.best
+        self._duel, self._owed, self.won = torch.zeros(3, n, dtype=torch.bool)
         self._fresh, self._wrong = torch.zeros(2, n, dtype=torch.int64)
         """Draws since the incumbent was chosen, and since the last ones began."""
         self.done = torch.zeros(n, dtype=torch.bool)
@@ -57,7 +58,7 @@ class Incumbents:
 
     def start(self) -> None:
         """Ask about every image as it is, where it can pay."""
-        self._measure(self._asker.can_pay(1).nonzero()[:, 0])
+        self._ask_incumbents(self._asker.can_pay(1).nonzero()[:, 0])
 
     @property
     def claimed(self) -> Tensor:
@@ -68,127 +69,124 @@ class Incumbents:
         return self.done | told
 
     def open(self) -> Tensor:
-        """(m,) int64 rows that have a challenger to pay for, after asking their incumbents again where that is due.
+        """(m,) int64 rows that have a challenger to pay for and none under way, after whatever has to be asked first.
 
         Nobody is left where it is empty. A victim answers whole blocks, so as many rows are handed out as fill theirs,
         those first that were asked least: which ones is no matter to an image, as each has its own numbers.
         """
         asker = self._asker
         while True:
-            everyone = torch.arange(len(self.done))
-            able = asker.can_pay(1) if asker.noisy else self._left(everyone) >= 0
-            rows = self._fill(everyone[~self.done & able])
+            able = asker.can_pay(1) if asker.noisy else self._left() >= 0
+            rows = (~self.done & able).nonzero()[:, 0]
             if not asker.noisy or not len(rows):
-                return rows
-            due = ~self._last[rows] & ((self._draws[rows] < ENOUGH * asker.draws) | self._on_trial(rows))
-            self._measure(rows[due])
-            late = self._left(rows) < 0
-            self._begin_last(rows[late & ~self._last[rows]])
-            self._measure(rows[late & (~self.done & asker.can_pay(1))[rows]])
-            ready = ~late & ~self.done[rows] & ~self._on_trial(rows)
+                return self._fill(rows)
+            self._begin_last(rows[~self._duel[rows] & ~self._last[rows] & (self._left()[rows] < 0)])
+            ready = ~(self._duel | self._last | self._owed | self._on_trial())[rows]
             if bool(ready.any()):
                 return rows[ready]
+            self._look(self._fill(rows))
 
-    def _on_trial(self, rows: Tensor) -> Tensor:
-        on_trial: Tensor = self._all_wrong[rows] & (self._wrong[rows] == self._fresh[rows])
+    def _on_trial(self) -> Tensor:
+        on_trial: Tensor = self._all_wrong & (self._wrong == self._fresh)
         return on_trial
 
-    def _left(self, rows: Tensor) -> Tensor:
-        """(m,) int64 queries that are left beside a challenge; below 0 there is to be none."""
+    def _left(self) -> Tensor:
+        """(n,) int64 queries that are left beside a challenge; below 0 there is to be none."""
         asker = self._asker
-        left: Tensor = (asker.limit - asker.spent)[rows] - self._cost
-        return left - (2 * asker.draws + self._kept[rows] if asker.noisy else 1)
+        left: Tensor = asker.limit - asker.spent - self._cost
+        return left - (2 * asker.draws + self._kept if asker.noisy else 1)
 
     def _begin_last(self, rows: Tensor) -> None:
         """What was asked until now may have kept an incumbent or sent it off: the claim counts what comes."""
         self._last[rows] = True
         self._fresh[rows], self._wrong[rows] = 0, 0
 
-    def challenge(self, x: Tensor, rows: Tensor) -> Tensor:
-        """(m,) bool: the challengers `x` (m, C, H, W) that are better than the incumbents of `rows`, and replace them.
+    def challenge(self, x: Tensor, rows: Tensor) -> None:
+        """Set the challengers `x` (m, C, H, W) against the incumbents of `rows`; `won` tells once they are open again.
 
         They must be images as they would be handed in (`Asker.inside`): what is asked about is what counts.
 
         Raises:
             BudgetExceeded: the total is spent; nothing is asked.
         """
-        asker = self._asker
-        if asker.noisy:
-            return self._duel(x, rows)
+        self.won[rows] = False
+        if self._asker.noisy:
+            self._rival[rows], self._duel[rows] = x, True
+            self._seen[rows], self._rival_sum[rows], self._rival_squares[rows] = 0, 0.0, 0.0
+            waiting = self._duel | self._last | self._owed | self._on_trial()
+            self._look(self._fill((waiting & ~self.done & self._asker.can_pay(1)).nonzero()[:, 0]))
+            return
         mean = self._sum[rows] / self._draws[rows]
-        seen = asker.observe(x, rows)
+        seen = self._asker.observe(x, rows)
         won: Tensor = seen.margins.mean(1) < mean
         won |= seen.wrong[:, 0]  # the label decides where it and the scores disagree
-        margins, wrong = seen.margins[won], seen.wrong[won]
         winners = rows[won]
-        asker.best.index_copy_(0, winners, x[won])
-        self._sum[winners], self._draws[winners] = margins.sum(1), asker.draws
-        self._all_wrong[winners] = wrong.all(1)
-        self._fresh[winners], self._wrong[winners] = 0, 0
+        self._crown(winners, x[won])
+        self._sum[winners], self._draws[winners] = seen.margins[won, 0].to(self._sum.dtype), 1
+        self._all_wrong[winners] = seen.wrong[won, 0]
         self._settle()
-        return won
 
-    def _duel(self, x: Tensor, rows: Tensor) -> Tensor:
-        asker = self._asker
-        n = len(rows)
-        total, sq, count = torch.zeros(3, n, dtype=torch.float64)
-        wrongs = torch.zeros(n)
-        won = torch.zeros(n, dtype=torch.bool)
-        live = torch.arange(n)
-        while len(live):
-            r = rows[live]
-            seen = asker.observe(x[live], r)
-            m = seen.margins.double()
-            total[live] += m.sum(1)
-            sq[live] += m.square().sum(1)
-            count[live] += asker.draws
-            wrongs[live] += seen.wrong.sum(1)
-            mean_c = total[live] / count[live]
-            n_i = self._draws[r].double()
-            lead = self._sum[r] / n_i - mean_c
-            ss_c = (sq[live] - total[live].square() / count[live]).clamp_min(0)
-            df = self._df[r] + count[live] - 1
-            s2 = (self._ss[r] + ss_c) / df.clamp_min(1)
-            t = torch.from_numpy(stdtrit(df.clamp_min(1).numpy(), PHI))
-            margin = t * (s2 * (1 / count[live] + 1 / n_i)).sqrt()
-            sure = lead > margin
-            won[live[sure]] = True
-            out = (lead <= BETA * margin) | (count[live] >= MOST * asker.draws)
-            out |= (asker.limit - asker.spent)[r] - self._kept[r] < 2 * asker.draws
-            end = sure | out
-            e = live[end]
-            self._ss[rows[e]] += (sq[e] - total[e].square() / count[e]).clamp_min(0)
-            self._df[rows[e]] += count[e] - 1
-            live = live[~end]
-            if len(live):
-                self._measure(rows[live])
-        winners = rows[won]
-        asker.best.index_copy_(0, winners, x[won])
-        if KEEP:
-            self._sum[winners], self._sq[winners], self._draws[winners] = total[won], 0, count[won].long()
-            self._all_wrong[winners] = wrongs[won] == count[won]
-        else:
-            self._sum[winners], self._draws[winners] = 0.0, 0
-            self._all_wrong[winners] = False
-        self._fresh[winners], self._wrong[winners] = 0, 0
+    def _crown(self, rows: Tensor, x: Tensor) -> None:
+        """Replace the incumbents; the draws that chose the new ones don't count."""
+        self._asker.best.index_copy_(0, rows, x)
+        self._sum[rows], self._draws[rows] = 0.0, 0
+        self._fresh[rows], self._wrong[rows] = 0, 0
+        self._all_wrong[rows] = False
+        self.won[rows] = True
+
+    def _look(self, rows: Tensor) -> None:
+        """Ask once, `draws` times, about each of `rows`: its challenger or its incumbent, whichever has fewer draws."""
+        rival = self._duel[rows] & (self._seen[rows] <= self._draws[rows]) & (self._draws[rows] > 0)
+        x = torch.where(rival.view(-1, 1, 1, 1), self._rival[rows], self._asker.best[rows])
+        seen = self._asker.observe(x, rows)
+        margins = seen.margins.double()
+        of, kept = rows[rival], rows[~rival]
+        self._rival_sum[of] += margins[rival].sum(1)
+        self._rival_squares[of] += margins[rival].square().sum(1)
+        self._seen[of] += self._asker.draws
+        self._book(kept, margins[~rival], seen.wrong[~rival])
+        self._decide(rows[self._duel[rows]])
         self._settle()
-        return won
 
-    def _measure(self, rows: Tensor) -> None:
+    def _decide(self, rows: Tensor) -> None:
+        asker, k = self._asker, self._seen[rows].double()
+        mean = self._rival_sum[rows] / k.clamp_min(1)
+        draws = self._draws[rows].double()
+        lead = self._sum[rows] / draws.clamp_min(1) - mean
+        squares = (self._rival_squares[rows] - k * mean.square()).clamp_min(0)
+        freedom = (self._freedom[rows] + k - 1).clamp_min(1)
+        variance = (self._squares[rows] + squares) / freedom
+        t = torch.from_numpy(stdtrit(freedom.numpy(), PHI))
+        margin = t * (variance * (1 / k.clamp_min(1) + 1 / draws.clamp_min(1))).sqrt()
+        known = (k > 0) & (draws > 0)
+        won = known & (lead > margin)
+        paid = (asker.limit - asker.spent - self._kept)[rows] < asker.draws
+        lost = ~won & (known & ((lead <= BETA * margin) | (k >= MOST * asker.draws)) | paid)
+        over = won | lost
+        ended = rows[over]
+        self._squares[ended] += squares[over]
+        self._freedom[ended] += (k[over] - 1).clamp_min(0)
+        self._duel[ended] = False
+        self._crown(rows[won], self._rival[rows[won]])
+        self._owed[ended] = self._draws[ended] < ENOUGH * asker.draws
+
+    def _ask_incumbents(self, rows: Tensor) -> None:
         seen = self._asker.observe(self._asker.best[rows], rows)
-        self._all_wrong[rows] |= (self._draws[rows] == 0) & seen.wrong.all(1)
-        m = seen.margins.double()
-        d = self._draws[rows].double()
-        mb = m.mean(1)
-        gap = torch.where(d > 0, self._sum[rows] / d.clamp_min(1) - mb, 0.0)
-        b = asker_draws = self._asker.draws
-        self._ss[rows] += (m - mb[:, None]).square().sum(1) + gap.square() * d * b / (d + b)
-        self._df[rows] += torch.where(d > 0, b, b - 1)
-        self._sum[rows] += m.sum(1)
-        self._draws[rows] += self._asker.draws
-        self._fresh[rows] += self._asker.draws
-        self._wrong[rows] += seen.wrong.sum(1)
+        self._book(rows, seen.margins.double(), seen.wrong)
         self._settle()
+
+    def _book(self, rows: Tensor, margins: Tensor, wrong: Tensor) -> None:
+        k = margins.shape[1]
+        before, mean = self._draws[rows].double(), margins.mean(1)
+        gap = torch.where(before > 0, self._sum[rows] / before.clamp_min(1) - mean, 0.0)
+        self._squares[rows] += (margins - mean[:, None]).square().sum(1) + gap.square() * before * k / (before + k)
+        self._freedom[rows] += torch.where(before > 0, k, k - 1)
+        self._all_wrong[rows] |= (before == 0) & wrong.all(1)
+        self._sum[rows] += margins.sum(1)
+        self._draws[rows] += k
+        self._fresh[rows] += k
+        self._wrong[rows] += wrong.sum(1)
+        self._owed[rows] = False
 
     def _settle(self) -> None:
         if self._asker.noisy:

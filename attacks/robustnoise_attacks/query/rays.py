@@ -24,12 +24,12 @@ from robustnoise.api import (
 from robustnoise_attacks.query.asking import LEVELS, Draws, Queries
 from robustnoise_attacks.query.deciding import Confidence, Decider
 
-OLD = os.environ.get("OLD")
 UP = float(os.environ.get("UP", 1.39))
 SIDE = float(os.environ.get("SIDE", 0.85))
 LEAD = float(os.environ.get("LEAD", 2))
-DOUBT = float(os.environ.get("DOUBT", 0))
 BAR = float(os.environ.get("BAR", 2.3))
+DMOST = int(os.environ.get("DMOST", 16))
+TRY, NARROW, DOUBTED = range(3)
 
 
 def _shift(p, by):
@@ -74,7 +74,7 @@ class RayS(BlackBoxAttack):
         decider = Decider(oracle, targets, threat, queries=self.queries, draws=self.draws, confidence=self.confidence)
         with decider.until_spent():
             decider.start()
-            _Rays(decider, targets, threat).search()
+            (_NoisyRays if decider.noisy else _Rays)(decider, targets, threat).search()
         return AttackResult(decider.asker.best, decider.asker.queries, decider.claimed, decider.asker.trace)
 
 
@@ -96,10 +96,7 @@ class _Rays:
                 self._doubt(rows)
             candidate = self._flipped(rows)
             radius = self.radius[rows].clamp(max=LEVELS)
-            if self.decider.noisy and not OLD:
-                hit = self._beats(rows, candidate, radius)
-            else:
-                hit = self.decider.fooled(self._at(rows, candidate, radius), rows)
+            hit = self.decider.fooled(self._at(rows, candidate, radius), rows)
             lost = rows[~hit & (self.radius[rows] == NONE)]
             self.decider.asker.best[lost] = self._at(lost, self.sign[lost], torch.full_like(lost, self.reach))
             if bool(hit.any()):
@@ -138,10 +135,7 @@ class _Rays:
             if not noisy:
                 # The ball's own radius first: all that is to be known is on which side of it the boundary lies.
                 middle = torch.where(low[open_] < self.reach, self.reach, middle)
-            if self.decider.noisy and not OLD:
-                fooled = self._fools(rows[open_], sign[open_], middle)
-            else:
-                fooled = self.decider.fooled(self._at(rows[open_], sign[open_], middle), rows[open_])
+            fooled = self.decider.fooled(self._at(rows[open_], sign[open_], middle), rows[open_])
             high[open_] = torch.where(fooled, middle, high[open_])
             low[open_] = torch.where(fooled, low[open_], middle)
         self.sign[rows], self.radius[rows] = sign, high
@@ -150,16 +144,6 @@ class _Rays:
         self.decider.asker.best[rows] = self._at(rows, sign, handed)
         self.decider.settle(rows, high <= self.reach)
 
-    def _beats(self, rows, sign, radius):
-        c = self.decider.confidence
-        return self.decider.evidence(self._at(rows, sign, radius), rows, c, _shift(c, UP), (0.0, BAR)) >= BAR
-
-    def _fools(self, rows, sign, radius):
-        c = self.decider.confidence
-        lo, hi = _shift(c, -SIDE), _shift(c, SIDE)
-        bar = LEAD * 2 * SIDE - 1e-4
-        return self.decider.evidence(self._at(rows, sign, radius), rows, lo, hi, (-bar, bar)) > 0
-
     def _doubt(self, rows: Tensor) -> None:
         """Ask about the incumbents again: the draws that made them were lucky ones."""
         draws = self.decider.asker.draws
@@ -167,6 +151,61 @@ class _Rays:
         share = self.decider.asker.wrong(self._at(due, self.sign[due], self.radius[due]), due)
         self.wrong[due] += share * draws
         self.asked[due] += draws
-        out = due[self.wrong[due] < self.decider.confidence * self.asked[due] - DOUBT]
+        out = due[self.wrong[due] < self.decider.confidence * self.asked[due]]
         self.radius[out] = (self.radius[out] + (self.radius[out] // 16).clamp_min(1)).clamp(max=LEVELS)
         self.wrong[out], self.asked[out] = 0.0, 0.0
+
+
+class _NoisyRays(_Rays):
+    def search(self) -> None:
+        n, decider = len(self.radius), self.decider
+        draws = decider.asker.draws
+        phase = torch.full((n,), TRY)
+        candidate = self.sign.clone()
+        low, high = torch.zeros(2, n, dtype=torch.int64)
+        llr, count = torch.zeros(2, n)
+        c = decider.confidence
+        more = _shift(c, UP)
+        lo, hi = _shift(c, -SIDE), _shift(c, SIDE)
+        bar = LEAD * math.log(hi * (1 - lo) / lo / (1 - hi)) / 2 - 1e-4
+        while len(rows := decider.live(1)):
+            new = rows[(phase[rows] == TRY) & (count[rows] == 0)]
+            candidate[new] = self._flipped(new)
+            p = phase[rows]
+            middle = (low[rows] + high[rows]) // 2
+            radius = torch.where(p == NARROW, middle, self.radius[rows].clamp(max=LEVELS))
+            sign = torch.where((p == DOUBTED)[:, None], self.sign[rows], candidate[rows])
+            wrong = decider.asker.wrong(self._at(rows, sign, radius), rows) * draws
+            right = draws - wrong
+            up = torch.where(p == TRY, math.log(more / c), math.log(hi / lo))
+            down = torch.where(p == TRY, math.log((1 - more) / (1 - c)), math.log((1 - hi) / (1 - lo)))
+            llr[rows] += wrong * up + right * down
+            count[rows] += draws
+            e, over = llr[rows], count[rows] >= DMOST * draws
+
+            tried = p == TRY
+            hit = tried & (e >= BAR)
+            miss = tried & ~hit & ((e <= 0) | over)
+            lost = rows[miss & (self.radius[rows] == NONE)]
+            decider.asker.best[lost] = self._at(lost, self.sign[lost], torch.full_like(self.radius[lost], self.reach))
+            low[rows[hit]], high[rows[hit]] = 0, radius[hit]
+
+            told = (p == NARROW) & ((e.abs() >= bar) | over)
+            high[rows[told & (e > 0)]] = middle[told & (e > 0)]
+            low[rows[told & (e <= 0)]] = middle[told & (e <= 0)]
+            found = told & (high[rows] - low[rows] <= 1)
+            f = rows[found]
+            self.sign[f], self.radius[f] = candidate[f], high[f]
+            decider.asker.best[f] = self._at(f, self.sign[f], torch.full_like(high[f], self.reach))
+
+            doubted = p == DOUBTED
+            out = doubted & (e <= -bar)
+            o = rows[out]
+            self.radius[o] = (self.radius[o] + (self.radius[o] // 16).clamp_min(1)).clamp(max=LEVELS)
+            believed = doubted & ~out & ((e >= bar) | (count[rows] >= MEASURED * draws))
+
+            phase[rows[hit]] = NARROW
+            phase[f] = DOUBTED
+            phase[rows[believed]] = TRY
+            reset = rows[hit | miss | told | out | believed]
+            llr[reset], count[reset] = 0.0, 0.0
