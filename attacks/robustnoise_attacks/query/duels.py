@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LEVEL = 0.9
+LEVEL = 0.95
 """A challenger wins when its lead exceeds this quantile of what luck makes of no lead at all."""
-MOST = 32
+MOST = 48
 """Draws of a challenger after which its duel ends undecided, and so lost."""
 
 

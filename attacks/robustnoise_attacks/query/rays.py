@@ -33,9 +33,9 @@ class RayS(BlackBoxAttack):
     at `NoisySearch`; see `Decider` for the rest.
     """
 
+    version = 2
     reference = "Chen & Gu 2020, arXiv 2006.12792, algorithms 1 to 3"
 
-    version = 2
     queries: Queries = 2500
     draws: Draws = 5
     confidence: Confidence = 0.5

@@ -37,6 +37,7 @@ class SimBA(BlackBoxAttack):
     What a noisy victim's answers are trusted for is said at `Incumbents`.
     """
 
+    version = 2
     reference = "Guo, Gardner, You, Wilson, Weinberger 2019, arXiv 1905.07121, algorithm 1"
 
     queries: Queries = 2500

@@ -10,11 +10,11 @@ import torch
 from scipy.stats import ttest_ind
 from torch import Tensor
 
-from robustnoise.protocols import Answer, BlackBoxAttack, Targets
+from robustnoise.protocols import Answer
 from robustnoise.seeds import SeedStream
 from robustnoise.testing.toys import linear_toy
 from robustnoise.threat import Linf
-from robustnoise_attacks import RayS, SimBA, Square
+from robustnoise_attacks import RayS, Square
 from robustnoise_attacks.query.duels import LEVEL, MOST, Duels, Running
 from robustnoise_attacks.query.rays_noisy import PRO, Wald
 from tests.unit.query.victims import NoisyInput, attack, margins, right_targets
@@ -118,15 +118,12 @@ def test_walds_bound_holds() -> None:
 # ------------------------------------------------------------------------------------------------------ whole attacks
 
 
-@pytest.mark.parametrize("plugin", [Square(queries=1600), SimBA(queries=1600)], ids=str)
-def test_a_noisy_victim_yields_more_to_more_queries(plugin: BlackBoxAttack) -> None:
-    """Noise as large as what all changes together are worth: a search that keeps lucky draws goes astray."""
-    targets = right_targets(48, margin=0.3)
-    result, _ = attack(plugin, NoisyLogits(0.5), targets, Linf(0.03), stops=(100, 400))
-    start, *found = (
-        margins(x, targets.y).mean().item() for x in (targets.x, result.trace[100], result.trace[400], result.x)
-    )
-    assert start > found[0] > found[1] > found[2]
+def test_square_loses_nothing_to_more_queries() -> None:
+    """Noise far above what one square is worth: who keeps lucky squares goes up again after some hundred queries."""
+    targets = right_targets(32, margin=0.3)
+    result, _ = attack(Square(queries=600), NoisyLogits(0.3), targets, Linf(0.03), stops=(60, 200))
+    *early, late = (margins(x, targets.y).mean().item() for x in (*result.trace.values(), result.x))
+    assert late < min(early)
 
 
 def test_without_noise_a_random_victim_yields_what_another_does() -> None:
@@ -138,8 +135,8 @@ def test_without_noise_a_random_victim_yields_what_another_does() -> None:
 
 
 def test_rays_yields_more_to_more_queries() -> None:
-    targets = right_targets(60, margin=0.3)
-    targets = Targets(targets.ids, targets.x, targets.y)
-    result, _ = attack(RayS(queries=1600, draws=1), NoisyLogits(0.3), targets, Linf(0.1), stops=(100, 400))
-    found = [margins(x, targets.y).mean().item() for x in (*result.trace.values(), result.x)]
-    assert found[0] > found[1] > found[2]
+    targets = right_targets(32, margin=0.3)
+    result, _ = attack(RayS(queries=600, draws=1), NoisyLogits(0.3), targets, Linf(0.1), stops=(60, 200))
+    found = [margins(x, targets.y).mean().item() for x in (targets.x, *result.trace.values(), result.x)]
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < 0.5 * found[0]
