@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LEVEL = 0.95
-"""A challenger wins when its lead exceeds this quantile of what luck makes of no lead at all."""
-MOST = 48
-"""Draws of a challenger after which its duel ends undecided, and so lost."""
+LEVEL, MOST = 0.95, 48
+"""A challenger wins when its lead exceeds this quantile of what luck makes of no lead at all; after so many draws its duel
+ends undecided, and so lost."""
+LEVEL_OF_FEW, LOOKS = 0.8, 3
+"""The same where several draws are a look, and the number of looks: luck has fewer chances then, and each costs more."""
 
 
 class Running:
@@ -37,13 +38,18 @@ class Running:
 class Duels:
     """Of each image's challenger with its incumbent, whose mean margins are to be told apart.
 
-    After every look the lead of the challenger is compared with Student's quantile `LEVEL` of its standard error; the
+    After every look the lead of the challenger is compared with Student's quantile (`LEVEL`) of its standard error; the
     variance of a draw is pooled over all candidates that the image ever had. A challenger behind the incumbent has
     lost, so a bad one costs a draw or two and only one that is ahead goes on. Where the noise is weak the first look
     decides.
+
+    Args:
+        n: images.
+        draws: of a look.
     """
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, draws: int = 1) -> None:
+        self._level, self._most = (LEVEL, MOST) if draws == 1 else (LEVEL_OF_FEW, LOOKS * draws)
         self.incumbent, self.rival = Running(n), Running(n)
         self._scatter, self._freedom = torch.zeros(2, n, dtype=torch.float64)
         """Of the candidates that are gone."""
@@ -67,8 +73,8 @@ class Duels:
         variance = (self._scatter[rows] + held.scatter[rows] + rival.scatter[rows]) / freedom
         error = (variance * (1 / ours + 1 / theirs)).sqrt()
         asked = (theirs > 0) & (ours > 0)
-        won = asked & (lead > torch.from_numpy(stdtrit(freedom.numpy(), LEVEL)) * error)
-        return won, asked & ~won & ((lead <= 0) | (theirs >= MOST))
+        won = asked & (lead > torch.from_numpy(stdtrit(freedom.numpy(), self._level)) * error)
+        return won, asked & ~won & ((lead <= 0) | (theirs >= self._most))
 
     def _leave(self, which: Running, rows: Tensor) -> None:
         self._scatter[rows] += which.scatter[rows]

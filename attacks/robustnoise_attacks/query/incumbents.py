@@ -39,7 +39,7 @@ class Incumbents:
     def __init__(self, asker: Asker, cost: int = 0) -> None:
         self._asker = asker
         n = len(asker.ids)
-        self._duels = Duels(n)
+        self._duels = Duels(n, asker.draws)
         self._draws = self._duels.incumbent
         self._challengers = asker.best.clone() if asker.noisy else asker.best
         self._fresh, self._wrong = torch.zeros(2, n, dtype=torch.int64)
