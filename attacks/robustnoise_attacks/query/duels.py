@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 LEVEL, MOST = 0.95, 48
-"""A challenger wins when its lead exceeds this quantile of what luck makes of no lead at all; after so many draws its duel
-ends undecided, and so lost."""
+"""A challenger wins when its lead exceeds this quantile of what luck makes of no lead at all; after so many draws its
+duel ends undecided, and so lost."""
 LEVEL_OF_FEW, LOOKS = 0.8, 3
-"""The same where several draws are a look, and the number of looks: luck has fewer chances then, and each costs more."""
+"""The same where several draws are a look, and the number of looks: luck has fewer chances then, and each is dearer."""
 
 
 class Running:
