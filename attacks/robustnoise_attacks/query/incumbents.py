@@ -44,7 +44,7 @@ class Incumbents:
         self._challengers = asker.best.clone() if asker.noisy else asker.best
         self._fresh, self._wrong = torch.zeros(2, n, dtype=torch.int64)
         """Draws since the incumbent was chosen, and since the last ones began."""
-        self.done, self.won = torch.zeros(2, n, dtype=torch.bool)
+        self.done, self.won = torch.zeros(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)
         """Of `won`: whether the last challenger of each image was better, and replaced the incumbent."""
         self._all_wrong, self._last, self._challenged, self._owed = torch.zeros(4, n, dtype=torch.bool)
         self._kept = (asker.limit // 10).clamp(max=TRIAL)
