@@ -37,6 +37,7 @@ class NES(BlackBoxAttack):
     walk goes on from the iterate itself.
     """
 
+    version = 2
     reference = "Ilyas, Engstrom, Athalye, Lin 2018, arXiv 1804.08598, section 2.2 and 2.3"
 
     queries: Queries = 2500

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -22,21 +21,19 @@ from robustnoise.api import (
 )
 from robustnoise_attacks.query.asking import LEVELS, Draws, Queries
 from robustnoise_attacks.query.deciding import Confidence, Decider
-
-NONE = LEVELS + 1
-"""The radius, in levels, of an image that has no direction yet."""
-MEASURED = 4
-"""Times that the incumbent of a noisy victim is asked again, `draws` each, before it is believed."""
+from robustnoise_attacks.query.rays_moves import NONE, Directions
+from robustnoise_attacks.query.rays_noisy import NoisySearch
 
 
 @dataclass(frozen=True)
 class RayS(BlackBoxAttack):
     """Flips the signs of ever smaller blocks of a direction, and keeps a flip that still fools the victim nearer by.
 
-    Distances are whole 8-bit levels, as the images handed in are. With a noisy victim the incumbent is asked again
-    before its next comparisons and moves outward by a sixteenth when it fails; see `Decider` for the rest.
+    Distances are whole 8-bit levels, as the images handed in are. What a noisy victim's answers are trusted for is said
+    at `NoisySearch`; see `Decider` for the rest.
     """
 
+    version = 2
     reference = "Chen & Gu 2020, arXiv 2006.12792, algorithms 1 to 3"
 
     queries: Queries = 2500
@@ -61,83 +58,48 @@ class RayS(BlackBoxAttack):
         decider = Decider(oracle, targets, threat, queries=self.queries, draws=self.draws, confidence=self.confidence)
         with decider.until_spent():
             decider.start()
-            _Rays(decider, targets, threat).search()
+            directions = Directions(targets, threat)
+            (NoisySearch if decider.noisy else Search)(decider, directions).run()
         return AttackResult(decider.asker.best, decider.asker.queries, decider.claimed, decider.asker.trace)
 
 
-class _Rays:
-    def __init__(self, decider: Decider, targets: Targets, threat: ThreatModel) -> None:
-        self.decider, self.x = decider, targets.x
-        n = len(targets.ids)
-        self.size = targets.x[0].numel()
-        self.reach = math.floor(threat.eps * LEVELS + 1e-6)
-        self.sign = torch.ones(n, self.size)
-        self.radius = torch.full((n,), NONE)
-        self.stage, self.block = torch.zeros(2, n, dtype=torch.int64)
-        self.fresh = torch.ones(n, dtype=torch.bool)
-        self.wrong, self.asked = torch.zeros(2, n)
+class Search:
+    """Of a deterministic victim: whoever fools it once always does.
 
-    def search(self) -> None:
-        while len(rows := self.decider.live(2 if self.decider.noisy else 1)):
-            if self.decider.noisy:
-                self._doubt(rows)
-            candidate = self._flipped(rows)
-            radius = self.radius[rows].clamp(max=LEVELS)
-            hit = self.decider.fooled(self._at(rows, candidate, radius), rows)
-            lost = rows[~hit & (self.radius[rows] == NONE)]
-            self.decider.asker.best[lost] = self._at(lost, self.sign[lost], torch.full_like(lost, self.reach))
+    Args:
+        decider: what is asked, and what is handed in.
+        directions: those of its targets.
+    """
+
+    def __init__(self, decider: Decider, directions: Directions) -> None:
+        self._decider, self._directions = decider, directions
+
+    def run(self) -> None:
+        """Flip blocks until every image is done or has spent its queries."""
+        found, best = self._directions, self._decider.asker.best
+        while len(rows := self._decider.live()):
+            candidate = found.flipped(rows)
+            radius = found.radius[rows].clamp(max=LEVELS)
+            hit = self._decider.fooled(found.at(rows, candidate, radius), rows)
+            lost = rows[~hit & (found.radius[rows] == NONE)]
+            best[lost] = found.at(lost, found.sign[lost], found.reach)
             if bool(hit.any()):
                 self._narrow(rows[hit], candidate[hit], radius[hit])
 
-    def _at(self, rows: Tensor, sign: Tensor, radius: Tensor) -> Tensor:
-        step = radius[:, None] / LEVELS * sign
-        return (self.x[rows] + step.view(-1, *self.x.shape[1:])).clamp(0, 1)
-
-    def _flipped(self, rows: Tensor) -> Tensor:
-        """The next candidates; the very first is the direction as it is."""
-        length = torch.ceil(self.size / 2.0 ** self.stage[rows]).long()
-        start = self.block[rows] * length
-        place = torch.arange(self.size)
-        flip = (place >= start[:, None]) & (place < (start + length)[:, None]) & ~self.fresh[rows][:, None]
-        going = rows[~self.fresh[rows]]
-        self.fresh[rows] = False
-        self.block[going] += 1
-        length = torch.ceil(self.size / 2.0 ** self.stage[going]).long()
-        over = going[self.block[going] * length >= self.size]
-        self.block[over] = 0
-        self.stage[over] = (self.stage[over] + 1).clamp(max=math.ceil(math.log2(self.size)))
-        return torch.where(flip, -self.sign[rows], self.sign[rows])
-
     def _narrow(self, rows: Tensor, sign: Tensor, high: Tensor) -> None:
         """Find the radius at which the new directions start to fool, from above; 0 doesn't."""
-        low, noisy = torch.zeros_like(high), self.decider.noisy
+        found, low = self._directions, torch.zeros_like(high)
         while True:
-            enough = high - low <= 1
-            if not noisy:
-                enough |= high <= self.reach  # in the ball already
-            open_ = (~enough & self.decider.asker.can_pay(1)[rows]).nonzero()[:, 0]
+            enough = (high - low <= 1) | (high <= found.reach)  # in the ball already
+            open_ = (~enough & self._decider.asker.can_pay(1)[rows]).nonzero()[:, 0]
             if not len(open_):
                 break
             middle = (low[open_] + high[open_]) // 2
-            if not noisy:
-                # The ball's own radius first: all that is to be known is on which side of it the boundary lies.
-                middle = torch.where(low[open_] < self.reach, self.reach, middle)
-            fooled = self.decider.fooled(self._at(rows[open_], sign[open_], middle), rows[open_])
+            # The ball's own radius first: all that is to be known is on which side of it the boundary lies.
+            middle = torch.where(low[open_] < found.reach, found.reach, middle)
+            fooled = self._decider.fooled(found.at(rows[open_], sign[open_], middle), rows[open_])
             high[open_] = torch.where(fooled, middle, high[open_])
             low[open_] = torch.where(fooled, low[open_], middle)
-        self.sign[rows], self.radius[rows] = sign, high
-        self.wrong[rows], self.asked[rows] = 0.0, 0.0
-        handed = torch.full_like(high, self.reach) if noisy else high.clamp(max=self.reach)
-        self.decider.asker.best[rows] = self._at(rows, sign, handed)
-        self.decider.settle(rows, high <= self.reach)
-
-    def _doubt(self, rows: Tensor) -> None:
-        """Ask about the incumbents again: the draws that made them were lucky ones."""
-        draws = self.decider.asker.draws
-        due = rows[(self.radius[rows] < NONE) & (self.asked[rows] < MEASURED * draws)]
-        share = self.decider.asker.wrong(self._at(due, self.sign[due], self.radius[due]), due)
-        self.wrong[due] += share * draws
-        self.asked[due] += draws
-        out = due[self.wrong[due] < self.decider.confidence * self.asked[due]]
-        self.radius[out] = (self.radius[out] + (self.radius[out] // 16).clamp_min(1)).clamp(max=LEVELS)
-        self.wrong[out], self.asked[out] = 0.0, 0.0
+        found.sign[rows], found.radius[rows] = sign, high
+        self._decider.asker.best[rows] = found.at(rows, sign, high.clamp(max=found.reach))
+        self._decider.settle(rows, high <= found.reach)

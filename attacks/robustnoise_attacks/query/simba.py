@@ -37,6 +37,7 @@ class SimBA(BlackBoxAttack):
     What a noisy victim's answers are trusted for is said at `Incumbents`.
     """
 
+    version = 2
     reference = "Guo, Gardner, You, Wilson, Weinberger 2019, arXiv 1905.07121, algorithm 1"
 
     queries: Queries = 2500
@@ -71,20 +72,20 @@ class SimBA(BlackBoxAttack):
         step = threat.eps * (self.relative_step or (1.0 if linf else 0.2))
         waves = _Directions(self, targets, seeds, largest=linf)
         taken = torch.zeros_like(targets.ids)
-        back = torch.zeros(len(targets.ids), dtype=torch.bool)
+        back, tried, started = torch.zeros(3, len(targets.ids), dtype=torch.bool)
         with asker.until_spent():
             incumbents.start()
             while len(rows := incumbents.open()):
+                over = (tried[rows] & incumbents.won[rows]) | back[rows]
+                taken[rows] += (started[rows] & over).long()
+                back[rows] = started[rows] & ~over
+                started[rows] = True
                 signed = torch.where(back[rows], -step, step).view(-1, 1, 1, 1)
                 best = asker.best[rows]
                 x = asker.inside(best + signed * waves.of(rows, taken[rows]), rows)
-                won = torch.zeros_like(rows, dtype=torch.bool)
-                new = (x != best).flatten(1).any(1)
+                tried[rows] = new = (x != best).flatten(1).any(1)
                 if bool(new.any()):
-                    won[new] = incumbents.challenge(x[new], rows[new])
-                over = won | back[rows]
-                taken[rows] += over.long()
-                back[rows] = ~over
+                    incumbents.challenge(x[new], rows[new])
         return AttackResult(asker.best, asker.queries, incumbents.claimed, asker.trace)
 
 

@@ -39,6 +39,7 @@ class Square(BlackBoxAttack):
     noisy victim's answers are trusted for is said at `Incumbents`.
     """
 
+    version = 2
     reference = "Andriushchenko, Croce, Flammarion, Hein 2020, arXiv 1912.00049, algorithms 1 to 3"
 
     queries: Queries = 2500
