@@ -11,7 +11,9 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Folder with the canonical files of datasets [env: ROBUSTNOISE_DATA].")
 ]
 Device = Annotated[str, typer.Option(help="Where networks run: cpu, cuda, ...")]
-Jobs = Annotated[int, typer.Option(min=1, help="Processes; results don't depend on it.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Cells at a time, each in a process; results don't depend on it. Default: 1.")
+]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A one-file plugin; may be given several times.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of training, attacks and scoring.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +16,8 @@ from robustnoise.harness.collecting import collect, images_at
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.given import Given
 from robustnoise.harness.looking import look
-from robustnoise.harness.memory import Memory
+from robustnoise.harness.memory import LIMIT, Memory
 from robustnoise.harness.scoring import count_draws, most_frequent
-from robustnoise.models.classifier import TorchClassifier
 from robustnoise.models.files import classifier_bytes
 from robustnoise.models.fresh import create
 from robustnoise.models.targets.probe import ROWS as PROBED
@@ -39,10 +36,9 @@ from robustnoise.protocols import (
 from robustnoise.seeds import SeedStream
 from robustnoise.store import Cell, Store, cell_key, pack_arrays, unpack_arrays
 from robustnoise.tally import Tally
-from robustnoise.threat import Norm, ThreatModel
+from robustnoise.threat import Norm
 
 AGREEMENT_IMAGES = 1000
-MEMORY_IMAGES = 1024
 
 
 class Bench(Cells):
@@ -53,7 +49,7 @@ class Bench(Cells):
         store: where finished cells are.
         progress: where long stages report.
         compute: False raises `NotCached` instead of computing.
-        memory_images: images held as float32 at a time, rounded up to whole blocks; bounds memory, changes no result.
+        memory: bytes of answers that are remembered; changes no result.
     """
 
     def __init__(
@@ -63,16 +59,13 @@ class Bench(Cells):
         progress: Progress | None = None,
         *,
         compute: bool = True,
-        memory_images: int = MEMORY_IMAGES,
+        memory: int = LIMIT,
     ) -> None:
         super().__init__(experiment, store, progress, compute=compute)
-        self.chunk = max(1, -(-memory_images // BLOCK)) * BLOCK
         again = experiment.scoring_seed
         self.scoring = self.seeds if again is None else SeedStream(again, ("score again",))
-        self._classifiers: dict[str, Classifier] = {}
-        self._memory = Memory()
+        self._memory = Memory(memory)
         self._shared: dict[tuple[str, ...], object] = {}
-        self._trained: dict[str, TorchClassifier] = {}
 
     # ------------------------------------------------------------------------------------------------------ defend
 
@@ -291,8 +284,7 @@ class Bench(Cells):
             meter = self.progress.start(name, len(images) * draws * len(halves))
             counted = {
                 half: count_draws(
-                    classifier, images, evaluation.labels, draws, self.scoring.child(half, purpose),
-                    chunk=self.chunk, meter=meter,
+                    classifier, images, evaluation.labels, draws, self.scoring.child(half, purpose), meter=meter
                 )
                 for half in halves
             }  # fmt: skip
@@ -353,20 +345,7 @@ class Bench(Cells):
 
         return self._cell("look", inputs, run)
 
-    def under(self, threat: ThreatModel) -> Bench:
-        """The same bench with another attacker; victims are loaded once for both."""
-        other = copy.copy(self)
-        other.experiment = replace(self.experiment, threat=threat)
-        return other
-
     # ----------------------------------------------------------------------------------------------------- helpers
-
-    def _base(self, weights: Cell) -> TorchClassifier:
-        """A trained net, in memory once however many victims put stages around it: a sweep has hundreds."""
-        sha256 = weights.outputs["weights"]
-        if sha256 not in self._trained:
-            self._trained[sha256] = self._load(self.store.read(weights, "weights"))
-        return self._trained[sha256]
 
     def _oracle(
         self,

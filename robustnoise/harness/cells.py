@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 
 from robustnoise.data import Split
 from robustnoise.errors import BadData
+from robustnoise.harness.claims import claimed
 from robustnoise.harness.experiment import Experiment
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.models.files import classifier_from_bytes
 from robustnoise.protocols import Classifier, Progress, Silent
 from robustnoise.seeds import SeedStream
-from robustnoise.store import Cell, Store
+from robustnoise.store import Cell, Store, cell_key
 from robustnoise.threat import ThreatModel
 
 Computed = tuple[dict[str, bytes], dict[str, Any]]
@@ -43,6 +46,20 @@ class Cells:
         self.progress = progress or Silent()
         self.compute = compute
         self.seeds = SeedStream(experiment.seed)
+        self._classifiers: dict[str, Classifier] = {}
+        self._trained: dict[str, TorchClassifier] = {}
+
+    def looking(self) -> Self:
+        """The same bench, computing nothing; trained nets are loaded once for both."""
+        other = copy.copy(self)
+        other.compute, other._classifiers = False, {}
+        return other
+
+    def under(self, threat: ThreatModel) -> Self:
+        """The same bench with another attacker; victims are loaded once for both."""
+        other = copy.copy(self)
+        other.experiment = replace(self.experiment, threat=threat)
+        return other
 
     def _seed_data(self) -> Split:
         attacker, limit = self.experiment.dataset.attacker, self.experiment.budget.seed_examples
@@ -67,6 +84,13 @@ class Cells:
         classifier.module.to(self.experiment.device)
         return classifier
 
+    def _base(self, weights: Cell) -> TorchClassifier:
+        """A trained net, in memory once however many victims put stages around it: a sweep has hundreds."""
+        sha256 = weights.outputs["weights"]
+        if sha256 not in self._trained:
+            self._trained[sha256] = self._load(self.store.read(weights, "weights"))
+        return self._trained[sha256]
+
     def _labelled(self, label: str) -> Progress:
         return _Labelled(self.progress, label)
 
@@ -88,11 +112,16 @@ class Cells:
             return cell
         if not self.compute:
             raise NotCached(stage)
-        with self.threads():
-            outputs, facts = run()
-        cell = self.store.put(stage, inputs, outputs, facts)
-        if partial:
-            self.store.partial_path(cell.key).unlink(missing_ok=True)
+        key = cell_key(stage, inputs)
+        with claimed(self.store.root / "claims" / f"{stage}-{key}"):
+            # Somebody else may have made it while this process waited.
+            cell = self.store.get(stage, inputs)
+            if cell is None:
+                with self.threads():
+                    outputs, facts = run()
+                cell = self.store.put(stage, inputs, outputs, facts)
+            if partial:
+                self.store.partial_path(key).unlink(missing_ok=True)
         return cell
 
 

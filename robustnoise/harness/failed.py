@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
 
 from robustnoise.errors import AttackFailed
 from robustnoise.harness.experiment import Attack, Victim
@@ -48,10 +51,34 @@ class Failed:
         return attack.name, victim.name if attack.own else ""
 
 
-def attempt(make: Callable[[], object]) -> str | None:
-    """Make a cell; the reason where somebody else's attack fails."""
+class Failure(NamedTuple):
+    """Why a cell is missing."""
+
+    reason: str
+    again: bool
+    """Whether the next try may end otherwise: memory was short, or a worker was lost."""
+
+
+LOST = Failure("its worker was lost: killed, out of memory, or with its machine.", again=True)
+NO_MEMORY = "can't allocate memory", "not enough memory", "CUDA error"
+"""How torch words what it has no class of errors for in every version."""
+
+
+def attempt(make: Callable[[], object]) -> Failure | None:
+    """Make a cell; the reason where somebody else's attack fails or memory is short."""
     try:
         make()
     except AttackFailed as error:
-        return str(error)
+        return Failure(str(error), again=False)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return _short(error)
+    except RuntimeError as error:
+        if not any(text in str(error) for text in NO_MEMORY):
+            raise
+        return _short(error)
     return None
+
+
+def _short(error: Exception) -> Failure:
+    first = (str(error).splitlines() or [""])[0]
+    return Failure(f"{type(error).__name__}: {first or 'out of memory'}", again=True)

@@ -1,0 +1,25 @@
+"""One cell after the other, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from robustnoise.harness.executors.base import Workers
+from robustnoise.harness.executors.job import Group, Job, Made
+
+
+@dataclass(frozen=True)
+class Serial:
+    """This process alone: stages show how far they are, and what kills a cell kills the run."""
+
+    @contextmanager
+    def workers(self, job: Job) -> Iterator[Workers]:
+        """The one worker."""
+
+        def run(groups: Sequence[Group]) -> Iterator[tuple[int, Made | None]]:
+            for number, group in enumerate(groups):
+                yield number, job.make(group)
+
+        yield run
