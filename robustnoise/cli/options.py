@@ -32,5 +32,10 @@ TargetOption = Annotated[
 Draws = Annotated[int, typer.Option(min=1, help="Fresh scoring draws of a stochastic victim.")]
 Queries = Annotated[int | None, typer.Option(min=0, help="Queries in all; none is no limit.")]
 Trust = Annotated[bool, typer.Option("--trust-code", help="Let a target MODULE:FACTORY run that code.")]
-Plan = Annotated[bool, typer.Option("--plan", help="Show which cells are cached and missing; run nothing.")]
+Plan = Annotated[
+    bool,
+    typer.Option(
+        "--plan", help="Show cached and missing cells, their passes, time and memory; run nothing."
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Evaluate on only so many images; such rows are unranked.")]

@@ -13,10 +13,13 @@ from robustnoise.harness.executors.cluster import RayCluster
 from robustnoise.harness.executors.processes import Processes
 from robustnoise.harness.executors.serial import Serial
 from robustnoise.harness.experiment import Experiment
-from robustnoise.harness.runner import plan as make_plan
+from robustnoise.harness.planning import plan as make_plan
+from robustnoise.harness.planning import wall_seconds
 from robustnoise.harness.runner import run, run_shard
 from robustnoise.harness.shards import Shard
 from robustnoise.records import EvaluationRecord
+
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,36 @@ class Place:
             run_shard(experiment, open_store(), shard, progress=progress, executor=self.executor, failures=failures)
 
 
-def show_plan(experiment: Experiment, *, as_json: bool = False) -> None:
-    """What is in the store and what isn't."""
+def show_plan(experiment: Experiment, place: Place, *, as_json: bool = False) -> None:
+    """What is in the store, what isn't, and what that will cost."""
     lines = make_plan(experiment, open_store())
     if as_json:
         print(json.dumps([asdict(line) for line in lines]))
         return
+    print(f"{'':12} {'cached':>8} {'missing':>8} {'forward':>14} {'backward':>14} {'time':>10}")
     for line in lines:
-        print(f"{line.stage:12} {line.cached:5} cached {line.missing:5} missing")
-    print(f"{'all':12} {sum(p.cached for p in lines):5} cached {sum(p.missing for p in lines):5} missing")
+        about = "" if line.exact else "~"
+        passes = f"{about + format(line.forward, ','):>14} {about + format(line.backward, ','):>14}"
+        print(f"{line.stage:12} {line.cached:8,} {line.missing:8,} {passes} {duration(line.seconds):>10}")
+    about = "" if all(line.exact for line in lines) else "~"
+    forward, backward = (
+        about + format(sum(n), ",") for n in zip(*((p.forward, p.backward) for p in lines), strict=True)
+    )
+    sums = f"{sum(p.cached for p in lines):8,} {sum(p.missing for p in lines):8,} {forward:>14} {backward:>14}"
+    print(f"{'all':12} {sums} {duration(sum(p.seconds for p in lines)):>10}")
+    if not any(line.missing for line in lines):
+        return
+    jobs = place.jobs or 1
+    wall = duration(wall_seconds(lines, jobs, experiment.threads))
+    peak = max(line.peak for line in lines) / GIB
+    print(f"About {wall} with {jobs} at a time; about {peak:.1f} GB of memory for each.")
+    if about:
+        print("~ is at most, by the budgets, or a guess.")
+
+
+def duration(seconds: float) -> str:
+    """In a few letters, such as ``"1 h 05 min"``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

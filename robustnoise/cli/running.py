@@ -77,7 +77,7 @@ def run_board(
         data_dir=data_dir, device=device, plugin_files=plugins, trust_code=trust_code, journals=journals()
     )
     if plan:
-        show_plan(experiment)
+        show_plan(experiment, place)
         return
     if shard is not None:
         _run_shard(name, experiment, shard, place)
@@ -199,7 +199,7 @@ class Setting:
             journals=journals(),
         )
         if self.plan:
-            show_plan(experiment, as_json=self.json)
+            show_plan(experiment, self.place, as_json=self.json)
             return None
         return self.place.run(experiment, failures)
 

@@ -62,7 +62,7 @@ def submit(
     for note in submission.notes:
         _say(note)
     if plan:
-        show_plan(submission.experiment)
+        show_plan(submission.experiment, place)
         return
     if board.board.curves or board.board.budget.stops:
         require_matplotlib()
@@ -132,7 +132,7 @@ def rescore(
     for label in lacking:
         print(f"not in the store, made again: {label}", file=sys.stderr)
     if plan:
-        show_plan(experiment)
+        show_plan(experiment, place)
         return HOLDS
     name = record.victim.victim["name"]
     fresh = next(r for r in place.run(experiment, None) if r.victim.victim["name"] == name)

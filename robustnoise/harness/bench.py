@@ -11,7 +11,7 @@ import torch
 from robustnoise.blocks import BLOCK, CHUNK
 from robustnoise.building import spec_of
 from robustnoise.compose import split_stages
-from robustnoise.harness.cells import Cells, Computed, as_torch
+from robustnoise.harness.cells import Cells, Computed, as_torch, once
 from robustnoise.harness.collecting import collect, images_at
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.given import Given
@@ -66,9 +66,11 @@ class Bench(Cells):
         self.scoring = self.seeds if again is None else SeedStream(again, ("score again",))
         self._memory = Memory(memory)
         self._shared: dict[tuple[str, ...], object] = {}
+        self._beside: dict[str, tuple[float, np.ndarray[Any, Any] | None]] = {}
 
     # ------------------------------------------------------------------------------------------------------ defend
 
+    @once
     def weights(self, victim: Victim) -> Cell:
         """Train the training stages of a victim; victims that share them share the result."""
         training, _ = split_stages(victim.defense)
@@ -115,6 +117,7 @@ class Bench(Cells):
 
     # ------------------------------------------------------------------------------------------ substitute and craft
 
+    @once
     def source(self, attack: Attack, victim: Victim) -> Cell:
         """Fit the substitute of a two-stage attack: once for all victims, or through this victim's oracle."""
         two_stage = _two_stage(attack)
@@ -139,6 +142,7 @@ class Bench(Cells):
 
         return self._cell("substitute", inputs, run, partial=True)
 
+    @once
     def images(self, attack: Attack, victim: Victim) -> Cell:
         """The attack's images, projected, clipped and rounded to 8 bit inside the ball by the harness."""
         evaluation = self.experiment.dataset.evaluation
@@ -176,11 +180,19 @@ class Bench(Cells):
 
     def outside(self, attack: Attack, victim: Victim) -> float:
         """How far the attack's images were outside the ball before the harness projected them, pixels; 0 is inside."""
-        return float(unpack_arrays(self.store.read(self.images(attack, victim), "images"))["outside"])
+        return self._said(attack, victim)[0]
 
     def claimed(self, attack: Attack, victim: Victim) -> np.ndarray[Any, Any] | None:
         """(n,) bool: which images the attack takes for misclassified; None where it claims nothing."""
-        return unpack_arrays(self.store.read(self.images(attack, victim), "images")).get("claimed")
+        return self._said(attack, victim)[1]
+
+    def _said(self, attack: Attack, victim: Victim) -> tuple[float, np.ndarray[Any, Any] | None]:
+        """What lies beside the images, which are read once however many victims they are for."""
+        cell = self.images(attack, victim)
+        if cell.key not in self._beside:
+            arrays = unpack_arrays(self.store.read(cell, "images"))
+            self._beside[cell.key] = float(arrays["outside"]), arrays.get("claimed")
+        return self._beside[cell.key]
 
     def _source_inputs(self, attack: Attack, fitted: Cell) -> dict[str, Any]:
         """What decides the model that a substitute's networks become."""
@@ -249,6 +261,7 @@ class Bench(Cells):
 
     # ------------------------------------------------------------------------------------------------------- score
 
+    @once
     def score(self, victim: Victim, attack: Attack | None, stop: int | None = None) -> Cell:
         """Count right answers of a victim in fresh draws.
 
@@ -305,6 +318,7 @@ class Bench(Cells):
         draws, passes = cell.inputs["draws"], cell.facts.get("passes")
         return Tally(arrays["right"], arrays["abstained"], select, draws, passes)
 
+    @once
     def agreement(self, attack: Attack, victim: Victim) -> Cell:
         """Share of validation images on which substitute and victim agree; the attacker isn't charged.
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from robustnoise.harness.bench import Bench
@@ -15,36 +14,15 @@ from robustnoise.harness.executors.serial import Serial
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.failed import Failed
 from robustnoise.harness.memory import LIMIT
+from robustnoise.harness.planning import estimates, sort_cells
 from robustnoise.harness.provenance import provenance
 from robustnoise.harness.rehearsal import rehearse
 from robustnoise.harness.shards import Shard
-from robustnoise.harness.tasks import LEVELS, Task, groups, stops, tasks
+from robustnoise.harness.tasks import Task, groups, stops, tasks
 from robustnoise.harness.tries import make_all
 from robustnoise.protocols import Progress, Silent, TwoStage
 from robustnoise.records import Arm, EvaluationRecord
 from robustnoise.store import Store
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A line of a plan: a stage with the number of its cells that are cached and missing."""
-
-    stage: str
-    cached: int
-    missing: int
-
-
-def plan(experiment: Experiment, store: Store) -> list[Planned]:
-    """What a run would find and what it would make. A cell whose inputs are not made yet counts as missing."""
-    bench = Bench(experiment, store, compute=False)
-    counts: dict[str, dict[str, bool]] = {stage: {} for stage in LEVELS}
-    for level in tasks(experiment):
-        for task in level:
-            try:
-                counts[task.stage][task.run(bench).key] = True
-            except NotCached:
-                counts[task.stage][task.work] = False
-    return [Planned(s, sum(c.values()), len(c) - sum(c.values())) for s, c in counts.items() if c]
 
 
 def run(
@@ -117,33 +95,49 @@ def _make(job: Job, executor: Executor, shard: Shard | None = None) -> Failed:
     """Make what is missing; what failed."""
     rehearse(job.experiment, job.store)
     failed, looking = Failed(), job.bench.looking()
+    levels = [_own(job.experiment, level, shard) for level in tasks(job.experiment)]
+    meter = _meter(job, looking, levels)
     with executor.workers(job) as workers:
-        for level in tasks(job.experiment):
-            missing = list(_missing(job, looking, level, shard, failed))
-            if not missing:
-                continue
+        for level in levels:
             same: dict[str, list[Task]] = {}
-            for task in level:
-                same.setdefault(task.work, []).append(task)
-            cells = [name for group in missing for name in group]
-            stages = dict.fromkeys(same[name][0].stage for name in cells)
-            meter = job.bench.progress.start(f"{len(cells)} cells: {', '.join(stages)}", len(cells))
-            for name, reason in make_all(workers, missing, meter.advance).items():
+            for task in (task for group in level for task in group):
+                if not failed.has(task.victim, task.attack, shared=task.shared):
+                    same.setdefault(task.work, []).append(task)
+            missing = _missing(looking, level, same)
+            for name, reason in make_all(workers, missing, meter).items():
                 for task in same[name]:
                     failed.note(task.label, task.victim, task.attack, reason)
     return failed
 
 
-def _missing(job: Job, looking: Bench, level: list[Task], shard: Shard | None, failed: Failed) -> Iterator[list[str]]:
+def _own(experiment: Experiment, level: list[Task], shard: Shard | None) -> list[list[Task]]:
+    """The groups of a level that are a part's; None is the whole."""
+    named = groups(experiment, level)
+    own = named if shard is None else shard.own(named)
+    return [group for name, group in named.items() if name in own]
+
+
+def _meter(job: Job, looking: Bench, levels: list[list[list[Task]]]) -> Callable[[str], None]:
+    """Shows how much of the whole is done, by the time that cells are expected to take; told of each that is made."""
+    if isinstance(job.bench.progress, Silent):
+        return lambda _: None
+    cached, missing = sort_cells(looking, (task for level in levels for group in level for task in group))
+    found = estimates(job.experiment, job.store, cached, missing)
+    steps = {name: max(1, round(1000 * estimate.seconds)) for name, estimate in found.items()}
+    if not steps:
+        return lambda _: None
+    meter = job.bench.progress.start(f"{len(steps)} cells", sum(steps.values()))
+    return lambda name: meter.advance(steps.pop(name, 0))
+
+
+def _missing(looking: Bench, level: list[list[Task]], wanted: Container[str]) -> list[list[str]]:
     """The groups of a level's cells that are to be made: first those whose inputs are here, of them the longest, so
     that no worker is left alone with it at the end."""
     found: list[tuple[bool, list[str]]] = []
-    named = groups(job.experiment, level)
-    own = named if shard is None else shard.own(named)
-    for name in (name for name in named if name in own):
+    for group in level:
         cells, waits = [], False
-        for task in named[name]:
-            if not failed.has(task.victim, task.attack, shared=task.shared):
+        for task in group:
+            if task.work in wanted:
                 try:
                     task.run(looking)
                 except NotCached as error:
@@ -151,8 +145,7 @@ def _missing(job: Job, looking: Bench, level: list[Task], shard: Shard | None, f
                     waits |= str(error) != task.stage
         if cells:
             found.append((waits, list(dict.fromkeys(cells))))
-    for _, group in sorted(found, key=lambda entry: (entry[0], -len(entry[1]))):
-        yield group
+    return [cells for _, cells in sorted(found, key=lambda entry: (entry[0], -len(entry[1])))]
 
 
 def _records(bench: Bench, origin: Mapping[str, Any], failed: Failed) -> list[EvaluationRecord]:

@@ -12,13 +12,13 @@ from robustnoise.harness.failed import LOST
 TRIES = 3
 
 
-def make_all(workers: Workers, groups: Sequence[Group], done: Callable[[], None]) -> dict[str, str | None]:
+def make_all(workers: Workers, groups: Sequence[Group], done: Callable[[str], None]) -> dict[str, str | None]:
     """Make every cell of `groups`.
 
     Args:
         workers: who makes them.
         groups: by `Task.work`.
-        done: called for each cell that is made, or given up.
+        done: told of each cell that is made, or given up.
 
     Returns:
         by `Task.work` why the cell is missing; None where it isn't.
@@ -37,6 +37,6 @@ def make_all(workers: Workers, groups: Sequence[Group], done: Callable[[], None]
                     continue
                 tried = f" (tried {tries[name]} times)" if failure and failure.again else ""
                 reasons[name] = failure and failure.reason + tried
-                done()
+                done(name)
         waiting = again
     return reasons

@@ -96,6 +96,7 @@ def test_processes_and_memory_change_no_row(tmp_path: Path, monkeypatch: pytest.
     assert {r.digest: r.outcome for r in run(experiment, Store(tmp_path / "two"), executor=Processes(2))} == expected
 
     class Forgetful:
+        def __init__(self, limit: int) -> None: ...
         def attach(self, classifier: Classifier) -> Classifier:
             return classifier
 

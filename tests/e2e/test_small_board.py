@@ -16,7 +16,8 @@ import robustnoise as rn
 from robustnoise import store as store_module
 from robustnoise.board import load_board
 from robustnoise.errors import RowError, StoreError
-from robustnoise.harness.runner import plan, run
+from robustnoise.harness.planning import plan
+from robustnoise.harness.runner import run
 from robustnoise.spec import digest_of
 from robustnoise.store import Store
 from tests.e2e.conftest import command, environment, robustnoise, rows_of
