@@ -66,6 +66,10 @@ def run(
         bool, typer.Option("--ray", help="On the Ray cluster of RAY_ADDRESS, else on Ray here; see docs/running.md.")
     ] = False,
     gpus: Annotated[float, typer.Option(help="With --ray: GPUs for each cell, such as 1 or 0.25.")] = 0.0,
+    memory: Annotated[
+        float | None,
+        typer.Option(min=0, help="Gigabytes of all cells at a time; makes them fewer."),
+    ] = None,
     shard: Annotated[
         str | None, typer.Option(help="Make only part I/N of the cells, such as 2/8, on a store that all parts share.")
     ] = None,
@@ -84,8 +88,9 @@ def run(
     changes += [f"run.seed={seed}"] if seed is not None else []
     changes += [f"data.evaluation={limit}"] if limit is not None else []
     run_board(
-        board, output, changes, device=device, place=Place(jobs, ray, gpus), data_dir=data_dir, plugins=plugin or [],
-        plan=plan, shard=None if shard is None else Shard.parse(shard), trust_code=trust_code, audits=audit,
+        board, output, changes, device=device, place=Place(jobs, ray, gpus, memory), data_dir=data_dir,
+        plugins=plugin or [], plan=plan, shard=None if shard is None else Shard.parse(shard), trust_code=trust_code,
+        audits=audit,
     )  # fmt: skip
 
 

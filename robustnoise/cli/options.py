@@ -34,8 +34,6 @@ Queries = Annotated[int | None, typer.Option(min=0, help="Queries in all; none i
 Trust = Annotated[bool, typer.Option("--trust-code", help="Let a target MODULE:FACTORY run that code.")]
 Plan = Annotated[
     bool,
-    typer.Option(
-        "--plan", help="Show cached and missing cells, their passes, time and memory; run nothing."
-    ),
+    typer.Option("--plan", help="Show cached and missing cells, their passes, time and memory; run nothing."),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Evaluate on only so many images; such rows are unranked.")]

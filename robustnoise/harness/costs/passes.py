@@ -19,7 +19,7 @@ from robustnoise.harness.bench import AGREEMENT_IMAGES
 from robustnoise.harness.experiment import Experiment
 from robustnoise.harness.tasks import Task
 from robustnoise.models.classifier import TorchClassifier
-from robustnoise.protocols import Context, Crafter, TwoStage, WhiteBox
+from robustnoise.protocols import Context, Crafter, Meter, TwoStage, WhiteBox
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import Plugin
 from robustnoise.training import LeadingTraining
@@ -84,10 +84,12 @@ class Counter:
             return Passes(exact=False)
         # Held-out images are asked once an epoch, and more where they are attacked.
         parts = [replace(s, epochs=EPOCHS, hold_out=0) if s is leader else s for s in stages.stages()]
-        for_one = self._counted(lambda net: compose(*parts).apply(net, Context(_tiny(self.experiment))))
+        data = self.experiment.dataset.train.take(IMAGES)
+        # Less the first of the two steps: where an attack grows from nothing, that one has none.
+        for_one = self._counted(lambda net, clear: compose(*parts).apply(net, Context(data, progress=_First(clear))))
         if for_one is None:
             return Passes(leader.epochs * images, leader.epochs * images, exact=False)
-        return for_one.times(leader.epochs / EPOCHS * images, exact=not leader.hold_out)
+        return for_one.times(leader.epochs * images, exact=not leader.hold_out)
 
     def _substitute(self, task: Task) -> Passes:
         """The budget bounds the victim's answers; how often a substitute is trained on what, nobody tells."""
@@ -111,7 +113,7 @@ class Counter:
             return Passes()
         if isinstance(attack, TwoStage | WhiteBox):
             crafter: Crafter = attack.crafter
-            for_one = self._counted(lambda net: _craft(crafter, net, self.experiment))
+            for_one = self._counted(lambda net, _: _craft(crafter, net, self.experiment))
             votes = self.answering(task.victim.name).passes if isinstance(attack, WhiteBox) else 1
             return Passes(n, n, exact=False) if for_one is None else for_one.times(n * votes, exact=votes == 1)
         if not attack.traits.queries:
@@ -132,8 +134,12 @@ class Counter:
         draws = self.experiment.draws if victim.stochastic else 1
         return Passes(n * (draws * victim.passes + 1), 0, victim.exact)
 
-    def _counted(self, use: Callable[[TorchClassifier], object]) -> Passes | None:
-        """Passes for one image in what is done to the stand-in; None where it can't be done there."""
+    def _counted(self, use: Callable[[TorchClassifier, Callable[[], None]], object]) -> Passes | None:
+        """Passes for one image in what is done to the stand-in; None where it can't be done there.
+
+        Args:
+            use: does it; it is given what counts anew from zero, too.
+        """
         shape, classes = self.experiment.dataset.train.input_shape, self.experiment.dataset.num_classes
         tally = [0, 0]
         linear = nn.Linear(int(torch.tensor(shape).prod()), classes, device="cpu")
@@ -151,7 +157,79 @@ class Counter:
 
         net.register_forward_hook(forward)
         try:
-            use(TorchClassifier(net, shape, classes))
+            use(TorchClassifier(net, shape, classes), lambda: tally.__setitem__(slice(None), [0, 0]))
+        except Exception:  # noqa: BLE001 - whatever a plugin raises on a network that it wasn't made for
+            return None
+        return Passes(tally[0] / IMAGES, tally[1] / IMAGES)
+
+
+class _First:
+    """A progress display that says when the first step is done."""
+
+    def __init__(self, done: Callable[[], None]) -> None:
+        self.done, self.steps = done, 0
+
+    def start(self, label: str, total: int) -> Meter:
+        return self
+
+    def advance(self, steps: int = 1) -> None:
+        self.steps += steps
+        if steps and self.steps == 1:
+            self.done()
+
+
+def _craft(self, task: Task) -> Passes:
+        assert task.attack is not None
+        attack, n = task.attack.attack, len(self.experiment.dataset.evaluation)
+        if task.attack.given is not None:
+            return Passes()
+        if isinstance(attack, TwoStage | WhiteBox):
+            crafter: Crafter = attack.crafter
+            for_one = self._counted(lambda net, _: _craft(crafter, net, self.experiment))
+            votes = self.answering(task.victim.name).passes if isinstance(attack, WhiteBox) else 1
+            return Passes(n, n, exact=False) if for_one is None else for_one.times(n * votes, exact=votes == 1)
+        if not attack.traits.queries:
+            return Passes()
+        budget, victim = self.experiment.budget, self.answering(task.victim.name)
+        bounds = [budget.total, None if budget.per_image is None else budget.per_image * n]
+        limit = min((b for b in bounds if b is not None), default=n)
+        return Passes(limit * victim.passes, 0, exact=False)
+
+    def _score(self, task: Task) -> Passes:
+        victim, n = self.answering(task.victim.name), len(self.experiment.dataset.evaluation)
+        draws = self.experiment.draws if victim.stochastic else 1
+        halves = 2 if victim.stochastic and task.attack is not None else 1
+        return Passes(n * draws * halves * victim.passes, 0, victim.exact)
+
+    def _agreement(self, task: Task) -> Passes:
+        victim, n = self.answering(task.victim.name), min(AGREEMENT_IMAGES, len(self.experiment.dataset.validation))
+        draws = self.experiment.draws if victim.stochastic else 1
+        return Passes(n * (draws * victim.passes + 1), 0, victim.exact)
+
+    def _counted(self, use: Callable[[TorchClassifier, Callable[[], None]], object]) -> Passes | None:
+        """Passes for one image in what is done to the stand-in; None where it can't be done there.
+
+        Args:
+            use: does it; it is given what counts anew from zero, too.
+        """
+        shape, classes = self.experiment.dataset.train.input_shape, self.experiment.dataset.num_classes
+        tally = [0, 0]
+        linear = nn.Linear(int(torch.tensor(shape).prod()), classes, device="cpu")
+        nn.init.constant_(linear.weight, 0.01)
+        nn.init.zeros_(linear.bias)
+        net = nn.Sequential(nn.Flatten(), linear)
+
+        def forward(_: nn.Module, __: object, output: Tensor) -> None:
+            tally[0] += len(output)
+            if output.requires_grad:
+                output.register_hook(backward)
+
+        def backward(gradient: Tensor) -> None:
+            tally[1] += len(gradient)
+
+        net.register_forward_hook(forward)
+        try:
+            use(TorchClassifier(net, shape, classes), lambda: tally.__setitem__(slice(None), [0, 0]))
         except Exception:  # noqa: BLE001 - whatever a plugin raises on a network that it wasn't made for
             return None
         return Passes(tally[0] / IMAGES, tally[1] / IMAGES)
