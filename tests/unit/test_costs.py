@@ -53,7 +53,7 @@ def task_of(stage: str, whole: Experiment) -> Task:
         "plain-training(epochs=3, batch_size=7)",
         "pgd-training(eps=0.1, epochs=4, ramp=0, inner=pgd(steps=3))",
         "trades-training(eps=0.1, epochs=3, ramp=0, inner=pgd(steps=2))",
-        "plain-training(epochs=2) | noise-training(noise=gaussian-input-noise(sigma=0.1))",
+        "plain-training(epochs=2) | noise-training(layer-noise(20, power=sample))",
     ],
 )
 def test_passes_of_a_training_are_those_that_it_makes(defense: str) -> None:

@@ -7,12 +7,14 @@ early, which nobody knows beforehand.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from robustnoise.compose import compose, split_stages
 from robustnoise.harness.bench import AGREEMENT_IMAGES
@@ -83,7 +85,8 @@ class Counter:
         if leader is None:
             return Passes(exact=False)
         # Held-out images are asked once an epoch, and more where they are attacked.
-        parts = [replace(s, epochs=EPOCHS, hold_out=0) if s is leader else s for s in stages.stages()]
+        short = replace(leader, epochs=EPOCHS, hold_out=0, precision="float32")
+        parts = [short if stage is leader else stage for stage in stages.stages()]
         data = self.experiment.dataset.train.take(IMAGES)
         # Less the first of the two steps: where an attack grows from nothing, that one has none.
         for_one = self._counted(lambda net, clear: compose(*parts).apply(net, Context(data, progress=_First(clear))))
@@ -142,7 +145,7 @@ class Counter:
         """
         shape, classes = self.experiment.dataset.train.input_shape, self.experiment.dataset.num_classes
         tally = [0, 0]
-        linear = nn.Linear(int(torch.tensor(shape).prod()), classes, device="cpu")
+        linear = skip_init(nn.Linear, math.prod(shape), classes)  # which draws nothing
         nn.init.constant_(linear.weight, 0.01)
         nn.init.zeros_(linear.bias)
         net = nn.Sequential(nn.Flatten(), linear)
@@ -176,67 +179,6 @@ class _First:
         self.steps += steps
         if steps and self.steps == 1:
             self.done()
-
-
-def _craft(self, task: Task) -> Passes:
-        assert task.attack is not None
-        attack, n = task.attack.attack, len(self.experiment.dataset.evaluation)
-        if task.attack.given is not None:
-            return Passes()
-        if isinstance(attack, TwoStage | WhiteBox):
-            crafter: Crafter = attack.crafter
-            for_one = self._counted(lambda net, _: _craft(crafter, net, self.experiment))
-            votes = self.answering(task.victim.name).passes if isinstance(attack, WhiteBox) else 1
-            return Passes(n, n, exact=False) if for_one is None else for_one.times(n * votes, exact=votes == 1)
-        if not attack.traits.queries:
-            return Passes()
-        budget, victim = self.experiment.budget, self.answering(task.victim.name)
-        bounds = [budget.total, None if budget.per_image is None else budget.per_image * n]
-        limit = min((b for b in bounds if b is not None), default=n)
-        return Passes(limit * victim.passes, 0, exact=False)
-
-    def _score(self, task: Task) -> Passes:
-        victim, n = self.answering(task.victim.name), len(self.experiment.dataset.evaluation)
-        draws = self.experiment.draws if victim.stochastic else 1
-        halves = 2 if victim.stochastic and task.attack is not None else 1
-        return Passes(n * draws * halves * victim.passes, 0, victim.exact)
-
-    def _agreement(self, task: Task) -> Passes:
-        victim, n = self.answering(task.victim.name), min(AGREEMENT_IMAGES, len(self.experiment.dataset.validation))
-        draws = self.experiment.draws if victim.stochastic else 1
-        return Passes(n * (draws * victim.passes + 1), 0, victim.exact)
-
-    def _counted(self, use: Callable[[TorchClassifier, Callable[[], None]], object]) -> Passes | None:
-        """Passes for one image in what is done to the stand-in; None where it can't be done there.
-
-        Args:
-            use: does it; it is given what counts anew from zero, too.
-        """
-        shape, classes = self.experiment.dataset.train.input_shape, self.experiment.dataset.num_classes
-        tally = [0, 0]
-        linear = nn.Linear(int(torch.tensor(shape).prod()), classes, device="cpu")
-        nn.init.constant_(linear.weight, 0.01)
-        nn.init.zeros_(linear.bias)
-        net = nn.Sequential(nn.Flatten(), linear)
-
-        def forward(_: nn.Module, __: object, output: Tensor) -> None:
-            tally[0] += len(output)
-            if output.requires_grad:
-                output.register_hook(backward)
-
-        def backward(gradient: Tensor) -> None:
-            tally[1] += len(gradient)
-
-        net.register_forward_hook(forward)
-        try:
-            use(TorchClassifier(net, shape, classes), lambda: tally.__setitem__(slice(None), [0, 0]))
-        except Exception:  # noqa: BLE001 - whatever a plugin raises on a network that it wasn't made for
-            return None
-        return Passes(tally[0] / IMAGES, tally[1] / IMAGES)
-
-
-def _tiny(experiment: Experiment) -> Any:
-    return experiment.dataset.train.take(IMAGES)
 
 
 def _craft(crafter: Crafter, net: TorchClassifier, experiment: Experiment) -> object:
