@@ -52,7 +52,7 @@ def task_of(stage: str, whole: Experiment) -> Task:
         "plain-training(epochs=3)",
         "plain-training(epochs=3, batch_size=7)",
         "pgd-training(eps=0.1, epochs=4, ramp=0, inner=pgd(steps=3))",
-        "trades-training(eps=0.1, epochs=3, ramp=0, inner=pgd(steps=2))",
+        "trades-training(eps=0.1, epochs=3, ramp=0, steps=2)",
         "plain-training(epochs=2) | noise-training(layer-noise(20, power=sample))",
     ],
 )
