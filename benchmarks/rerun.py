@@ -2,7 +2,7 @@
 
     python -m benchmarks.rerun
 
-A board of 52 victims under four attacks on digits is made once in a temporary folder (a minute), then run again in new
+A board of 62 victims under four attacks on digits is made once in a temporary folder (a minute), then run again in new
 processes. Beside wall clock and processor time stands what merely loading the libraries takes.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from robustnoise.store import Store
 
-VICTIMS = 56
+VICTIMS = 62
 HEAD = """
 schema = 1
 name = "many"

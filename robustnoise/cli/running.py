@@ -31,6 +31,7 @@ from robustnoise.cli.progress import bars
 from robustnoise.data.locate import cache_root
 from robustnoise.errors import BadParameter
 from robustnoise.evaluation import comparison
+from robustnoise.examples import path_of
 from robustnoise.flags import raised
 from robustnoise.harness.auditing import audit
 from robustnoise.harness.examples import examples
@@ -99,7 +100,8 @@ def run_board(
     rows = target.rows()
     shown = target.contents(rows)
     target.write_report(shown)
-    target.add_examples(examples(experiment, open_store(), records, board.shown))
+    lacking = [record for record in records if not path_of(output, record).exists()]
+    target.add_examples(examples(experiment, open_store(), lacking, board.shown))
     if len(rows) != len(records) or not all(map(target.ranked, rows)):
         # A changed protocol leaves no row ranked; what was run is shown all the same, and that alone.
         shown = target.contents(records, unranked=True)
