@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +25,7 @@ from robustnoise.records import EvaluationRecord
 from robustnoise.registry import registry
 from robustnoise.store import Store
 from tests.contracts.made import registered_for_now
-from tests.e2e.conftest import BOARD, robustnoise, rows_of
+from tests.e2e.conftest import BOARD, environment, robustnoise, rows_of
 
 DEADLY = """
 import os, signal
@@ -157,6 +162,39 @@ def test_a_cell_that_kills_every_worker_is_given_up_and_the_board_goes_on(
     (line,) = failures
     assert line.startswith("craft deadly failed: its worker was lost")
     assert line.endswith("(tried 3 times)")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from robustnoise.board import load_board
+from robustnoise.harness.executors import processes
+from robustnoise.harness.executors.job import Job
+from robustnoise.store import Store
+job = Job(load_board(Path(sys.argv[1])).experiment(), Store(Path(sys.argv[2])), memory=0)
+with processes.Processes(1).workers(job) as workers:
+    list(workers([[next(iter(job.tasks))]]))
+    worker = processes._pool(job)
+    print(worker.submit(os.getpid).result(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_run_that_was_killed(board: Path, tmp_path: Path) -> None:
+    with (tmp_path / "pid").open("w") as out:
+        done = subprocess.run([sys.executable, "-c", KILLED, str(board), str(tmp_path / "store")],
+                              stdout=out, env=environment(tmp_path / "cache"), check=False)  # fmt: skip
+    assert done.returncode == -signal.SIGKILL
+    worker = int((tmp_path / "pid").read_text())
+    for _ in range(300):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker is still there")
 
 
 def test_the_command_makes_parts_and_then_the_rows(board: Path) -> None:

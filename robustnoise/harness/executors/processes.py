@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,7 +17,9 @@ from robustnoise.harness.executors.base import Workers
 from robustnoise.harness.executors.job import Group, Job, Made
 
 IDLE_SECONDS = 600
-"""After so long without work a worker ends by itself: nothing is left behind by a run that was killed."""
+"""After so long without work a worker ends, and the next cell starts another."""
+ORPHAN_SECONDS = 2.0
+"""How often a worker looks whether its run is still there: nothing is left behind by one that was killed."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,14 @@ _job: Job | None = None
 def _start(job: Job) -> None:
     global _job  # noqa: PLW0603 - a worker's own
     _job = job
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended, which tells nobody if it was killed."""
+    while os.getppid() == parent:
+        time.sleep(ORPHAN_SECONDS)
+    os._exit(1)
 
 
 def _make(group: Group) -> Made:
