@@ -138,10 +138,17 @@ class Estimator:
     def _net(self, victim: Victim) -> _Net:
         key = victim.name if victim.model is None else digest_of(_told(victim.model))
         if key not in self._nets:
-            net = untrained(victim, self.experiment) if victim.model is not None else victim.classifier
-            known = isinstance(net, TorchClassifier)
-            self._nets[key] = _timed(net, self.experiment.threads) if known else _Net(UNKNOWN, 0)  # type: ignore[arg-type]
+            self._nets[key] = self._measured(victim)
         return self._nets[key]
+
+    def _measured(self, victim: Victim) -> _Net:
+        try:
+            net = untrained(victim, self.experiment) if victim.model is not None else victim.classifier
+            if isinstance(net, TorchClassifier):
+                return _timed(net, self.experiment.threads)
+        except (RobustnoiseError, RuntimeError):
+            pass  # the cell says what is wrong, if anything is
+        return _Net(UNKNOWN, 0)
 
 
 def _told(plugin: Plugin | None) -> object:
