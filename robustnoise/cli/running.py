@@ -81,6 +81,8 @@ def run_board(
         show_plan(experiment, place)
         return
     if shard is not None:
+        if audits:
+            raise BadParameter("--audit: a part makes cells alone. Give it to the command that writes the rows.")
         _run_shard(name, experiment, shard, place)
         return
     if audits and board.threat is None:

@@ -216,6 +216,7 @@ def test_the_command_makes_parts_and_then_the_rows(board: Path) -> None:
     ("options", "message"),
     [
         (["--shard", "3/2"], "shard 3/2: expected 1/N to N/N"),
+        (["--shard", "1/2", "--audit"], "a part makes cells alone"),
         (["--gpus", "1"], "belongs to --ray"),
         (["--ray", "--gpus", "-1"], "gpus = -1"),
     ],
