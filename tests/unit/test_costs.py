@@ -106,6 +106,15 @@ def test_finished_cells_set_the_estimate_right() -> None:
     assert estimator.passes(longer).work == 1000 * estimator.passes(task).work
 
 
+def test_a_control_tells_nothing_of_attacks_that_ask_networks() -> None:
+    null = experiment("plain-training(epochs=1)", "null")
+    whole = experiment("plain-training(epochs=1)", "transfer(independent(model=mlp(hidden=4)), pgd(steps=5))")
+    estimator, task = Estimator(whole), task_of("craft", whole)
+    before = estimator.of(task).seconds
+    estimator.learn(task_of("craft", null), Spent(1000.0, 1))
+    assert estimator.of(task).seconds == before
+
+
 def test_a_run_writes_what_its_cells_cost_and_a_plan_reads_it(tmp_path: Path) -> None:
     whole, store = experiment("plain-training(epochs=1)", "null"), Store(tmp_path)
     before = plan(whole, store)

@@ -73,14 +73,16 @@ class Estimator:
     def learn(self, task: Task, spent: Spent) -> None:
         """A finished cell, and what it cost."""
         expected = self._expected(task)
-        for kind in self._kinds(task):
+        # A control, which asks no network, tells nothing of attacks that do.
+        for kind in self._kinds(task) if self.passes(task).work else ():
             self._known[kind][0] += spent.seconds
             self._known[kind][1] += expected
         self._peak = max(self._peak, spent.peak)
 
     def of(self, task: Task) -> Estimate:
         """What a missing cell will cost."""
-        took, expected = next((self._known[k] for k in self._kinds(task) if k in self._known), [1.0, 1.0])
+        known = [self._known[k] for k in self._kinds(task) if k in self._known] if self.passes(task).work else []
+        took, expected = known[0] if known else (1.0, 1.0)
         peak = self._peak or peak_memory() + self._net(task.victim).held
         return Estimate(self.passes(task), self._expected(task) * took / expected, peak)
 
