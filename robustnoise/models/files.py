@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
-import struct
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from robustnoise import building
+from robustnoise import building, tensorfile
 from robustnoise.building import spec_of
 from robustnoise.errors import BadData, BadParameter
 from robustnoise.models.classifier import TorchClassifier
@@ -40,21 +38,9 @@ def classifier_bytes(classifier: TorchClassifier) -> bytes:
         "num_classes": classifier.num_classes,
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in classifier.module.state_dict().items()}
-    return _ordered(save(tensors, metadata={"format": FORMAT, "classifier": json.dumps(header, sort_keys=True)}))
-
-
-def _ordered(content: bytes) -> bytes:
-    """`content` with its header in the order of the names: safetensors writes metadata in a random one."""
-    header, data = _parts(content)
-    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the data that follow are aligned
-    return struct.pack("<Q", len(text)) + text + data
-
-
-def _parts(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """The header of a safetensors file, which is 8 bytes of length and that much JSON, and what follows."""
-    (length,) = struct.unpack("<Q", content[:8])
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
+    return tensorfile.ordered(
+        save(tensors, metadata={"format": FORMAT, "classifier": json.dumps(header, sort_keys=True)})
+    )
 
 
 def save_classifier(classifier: TorchClassifier, path: str | Path) -> None:
@@ -101,7 +87,7 @@ def classifier_from_bytes(content: bytes) -> TorchClassifier:
     """
     try:
         tensors = load(content)
-        metadata = _parts(content)[0].get("__metadata__", {})  # safetensors gives it for files on disk alone
+        metadata = tensorfile.metadata(content)
         if metadata.get("format") != FORMAT:
             raise BadData(
                 f"format {metadata.get('format')!r}; expected {FORMAT!r}, as save_classifier writes it. The weights of "
