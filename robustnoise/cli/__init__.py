@@ -17,9 +17,6 @@ def main() -> None:
     # Idle OpenMP threads would spin and slow down whatever else runs here; must be set before torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     from robustnoise.allocator import keep_memory
-    from robustnoise.cli.app import app
-    from robustnoise.errors import RobustnoiseError
-
     from robustnoise.cli.signals import stoppable
 
     keep_memory()
