@@ -44,7 +44,7 @@ def atomic_write(path: Path, content: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         try:
             with temporary.open("xb") as file:
                 file.write(content)
@@ -60,6 +60,14 @@ def atomic_write(path: Path, content: bytes) -> None:
             f"can't write {path}: {error.strerror or error}. Finished work is kept; free space or choose another "
             "folder (--output for results, ROBUSTNOISE_CACHE for the cache), then run the same command again."
         ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """With its parents, each synced: a power cut might else keep a cell's record and lose the folder of its object."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from benchmarks.small_board import finish, make_board
 from robustnoise.store import Store
-from tests.faults.small import finish, make_board
 
 
 class Finished(NamedTuple):

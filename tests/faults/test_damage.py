@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.small_board import finish
 from robustnoise.cli.caching import repair
 from robustnoise.errors import CorruptArtifact, RobustnoiseError, RowError, StoreError
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.rowfiles import read_row
 from robustnoise.store import Store, atomic_write, cell_key
 from tests.faults.conftest import Finished
-from tests.faults.small import finish
 
 
 def _flipped(content: bytes) -> bytes:
@@ -60,13 +60,14 @@ def _after_damage(finished: Finished, path: Path, kind: str) -> None:
     path.write_bytes(DAMAGE[kind](path.read_bytes()))
     try:
         assert finish(finished.folder, finished.store) == finished.outcomes
+        repair()  # of what nobody asked for, such as the weights behind images that are there
     except RobustnoiseError as error:
         assert path.name in str(error)
         if finished.store.root in path.parents:
             repair()
         else:
             path.unlink()
-        assert finish(finished.folder, finished.store) == finished.outcomes
+    assert finish(finished.folder, finished.store) == finished.outcomes
     assert list(finished.store.damaged()) == []
     assert Leaderboard(finished.folder).examples(Leaderboard(finished.folder).rows())
 

@@ -1,4 +1,4 @@
-"""A board of every stage that is made in half a second, and what is compared of it."""
+"""A board of every stage that is made in half a second, for runs that are disturbed."""
 
 from __future__ import annotations
 
