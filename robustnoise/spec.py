@@ -222,7 +222,7 @@ def allowed_values(cls: type[Plugin], name: str) -> str:
 
 def article(word: str) -> str:
     """``"a"`` or ``"an"``."""
-    return "an" if word[0] in "aeiou" else "a"
+    return "an" if word.startswith(tuple("aeiou")) else "a"
 
 
 def _limits(metadata: list[Any]) -> list[str]:
