@@ -93,8 +93,8 @@ def classifier_from_bytes(content: bytes) -> TorchClassifier:
         if metadata.get("format") != FORMAT:
             raise BadData(
                 f"format {told(metadata.get('format'), 60)!r}; expected {FORMAT!r}, as save_classifier writes it. The "
-                "weights of a network of your own go with the code that makes it: --target FILE.py:FUNCTION --option weights=FILE "
-                "(docs/targets.md)."
+                "weights of a network of your own go with the code that makes it: --target FILE.py:FUNCTION --option "
+                "weights=FILE (docs/targets.md)."
             )
         header = json.loads(metadata["classifier"])
         architecture = building.from_json(header["architecture"])
