@@ -59,7 +59,7 @@ class BudgetExceeded(RobustnoiseError):
 
 
 class AttackFailed(RobustnoiseError):
-    """Somebody else's attack raised or handed in nonsense: its cells fail, the rest of a run goes on."""
+    """Somebody else's attack raised or handed in nonsense, or a cell failed otherwise; the rest of a run goes on."""
 
 
 class TargetFailed(RobustnoiseError):

@@ -27,6 +27,7 @@ from robustnoise.cli.options import (
     Seed,
     Target,
     TargetOption,
+    TimeLimit,
     Trust,
 )
 from robustnoise.errors import BadParameter
@@ -70,6 +71,7 @@ def run(
         float | None,
         typer.Option(min=0, help="Gigabytes of all cells at a time; makes them fewer."),
     ] = None,
+    time_limit: TimeLimit = None,
     shard: Annotated[
         str | None, typer.Option(help="Make only part I/N of the cells, such as 2/8, on a store that all parts share.")
     ] = None,
@@ -88,7 +90,7 @@ def run(
     changes += [f"run.seed={seed}"] if seed is not None else []
     changes += [f"data.evaluation={limit}"] if limit is not None else []
     run_board(
-        board, output, changes, device=device, place=Place(jobs, ray, gpus, memory), data_dir=data_dir,
+        board, output, changes, device=device, place=Place(jobs, ray, gpus, memory, time_limit), data_dir=data_dir,
         plugins=plugin or [], plan=plan, shard=None if shard is None else Shard.parse(shard), trust_code=trust_code,
         audits=audit,
     )  # fmt: skip

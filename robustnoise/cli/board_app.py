@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robustnoise.cli.options import DataDir, Device, Jobs, Json, Plan, Plugins, TargetOption, Trust
+from robustnoise.cli.options import DataDir, Device, Jobs, Json, Plan, Plugins, TargetOption, TimeLimit, Trust
 
 board_app = typer.Typer(no_args_is_help=True, help="Show, check and publish leaderboards.")
 cache_app = typer.Typer(no_args_is_help=True, help="Look into the store of finished work, mend it, empty it.")
@@ -86,6 +86,7 @@ def board_submit(
     trust_code: Trust = False,
     device: Device = "cpu",
     jobs: Jobs = None,
+    time_limit: TimeLimit = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
     plan: Plan = False,
@@ -99,8 +100,8 @@ def board_submit(
     from robustnoise.cli.submitting import submit
 
     submit(
-        folder, board, output, option or [], trust_code=trust_code, device=device, place=Place(jobs), data_dir=data_dir,
-        plugins=plugin or [], plan=plan,
+        folder, board, output, option or [], trust_code=trust_code, device=device,
+        place=Place(jobs, time_limit=time_limit), data_dir=data_dir, plugins=plugin or [], plan=plan,
     )  # fmt: skip
 
 

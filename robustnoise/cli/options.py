@@ -14,6 +14,10 @@ Device = Annotated[str, typer.Option(help="Where networks run: cpu, cuda, ...")]
 Jobs = Annotated[
     int | None, typer.Option(min=1, help="Cells at a time, each in a process; results don't depend on it. Default: 1.")
 ]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(help="Seconds that a cell may take; then its process is ended and the cell fails. Default: no limit."),
+]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A one-file plugin; may be given several times.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of training, attacks and scoring.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]

@@ -33,6 +33,7 @@ class Place:
         ray: on a Ray cluster.
         gpus: GPUs for each cell there.
         memory: gigabytes of all workers together; None is no bound.
+        time_limit: seconds that a cell may take, in a worker also where there is but one; None is no limit.
 
     Raises:
         BadParameter: options that don't go together.
@@ -42,6 +43,7 @@ class Place:
     ray: bool = False
     gpus: float = 0.0
     memory: float | None = None
+    time_limit: float | None = None
 
     def __post_init__(self) -> None:
         if self.gpus and not self.ray:
@@ -54,7 +56,8 @@ class Place:
         """Who makes the cells."""
         if self.ray:
             return RayCluster(self.jobs, self.gpus)
-        return Processes(self.jobs) if self.jobs is not None and self.jobs > 1 else Serial()
+        jobs = self.jobs or 1
+        return Processes(jobs) if jobs > 1 or self.time_limit is not None else Serial()
 
     def run(self, experiment: Experiment, failures: list[str] | None) -> list[EvaluationRecord]:
         """Make every cell; `failures` as for `robustnoise.harness.runner.run`."""
@@ -62,7 +65,7 @@ class Place:
         with bars() as progress:
             return run(
                 experiment, open_store(), progress=progress, executor=place.executor(), memory=answers,
-                failures=failures,
+                time_limit=self.time_limit, failures=failures,
             )  # fmt: skip
 
     def run_shard(self, experiment: Experiment, shard: Shard, failures: list[str]) -> None:
@@ -71,7 +74,7 @@ class Place:
         with bars() as progress:
             run_shard(
                 experiment, open_store(), shard, progress=progress, executor=place.executor(), memory=answers,
-                failures=failures,
+                time_limit=self.time_limit, failures=failures,
             )  # fmt: skip
 
     def fitted(self, lines: Callable[[], list[Planned]]) -> tuple[Place, int]:

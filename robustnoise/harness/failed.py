@@ -1,13 +1,26 @@
-"""The cells in which somebody else's attack failed, and what depends on them."""
+"""The cells that failed, and what depends on them."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from robustnoise.errors import AttackFailed
+from robustnoise.errors import (
+    AttackFailed,
+    BadParameter,
+    BadSpec,
+    DataUnavailable,
+    MissingCapability,
+    MissingExtra,
+    RobustnoiseError,
+    StoreError,
+    TargetFailed,
+    told,
+)
 from robustnoise.harness.experiment import Attack, Victim
 
 
@@ -60,22 +73,28 @@ class Failure(NamedTuple):
 
 
 LOST = Failure("its worker was lost: killed, out of memory, or with its machine.", again=True)
+PASSED_ON = (StoreError, TargetFailed, BadParameter, BadSpec, MissingCapability, MissingExtra, DataUnavailable)
+"""What the next cell would meet as well, or what was asked for wrongly: these end the run, which says so."""
 NO_MEMORY = "can't allocate memory", "not enough memory", "CUDA error"
 """How torch words what it has no class of errors for in every version."""
 
 
 def attempt(make: Callable[[], object]) -> Failure | None:
-    """Make a cell; the reason where somebody else's attack fails or memory is short."""
+    """Make a cell; the reason where that fails, whatever raised it: one bad cell is no lost board."""
     try:
         make()
-    except AttackFailed as error:
+    except PASSED_ON:
+        raise
+    except RobustnoiseError as error:
         return Failure(str(error), again=False)
     except (MemoryError, torch.OutOfMemoryError) as error:
         return _short(error)
-    except RuntimeError as error:
-        if not any(text in str(error) for text in NO_MEMORY):
-            raise
-        return _short(error)
+    except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+        if isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY):
+            return _short(error)
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}, line {frame.lineno}"
+        return Failure(f"{type(error).__name__}: {told(error)} ({where})", again=False)
     return None
 
 

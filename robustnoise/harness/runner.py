@@ -13,6 +13,7 @@ from robustnoise.harness.executors.job import Job
 from robustnoise.harness.executors.serial import Serial
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.failed import Failed
+from robustnoise.harness.limits import TimeLimit
 from robustnoise.harness.memory import LIMIT
 from robustnoise.harness.planning import estimates, sort_cells
 from robustnoise.harness.provenance import provenance
@@ -32,13 +33,13 @@ def run(
     progress: Progress | None = None,
     executor: Executor | None = None,
     memory: int = LIMIT,
+    time_limit: float | None = None,
     failures: list[str] | None = None,
 ) -> list[EvaluationRecord]:
     """Make every missing cell, then assemble the records: one per victim and attack, or per victim without attacks.
 
-    A cell in which somebody else's attack fails is left out, as is one that is lost three times with its worker or for
-    want of memory, and so are the records that would need it; all else is made. Failed cells aren't stored, so the next
-    run tries them again.
+    A cell that fails is left out, as is one that is lost three times with its worker or for want of memory, and so are
+    the records that would need it; all else is made. Failed cells aren't stored, so the next run tries them again.
 
     Args:
         experiment: what to measure.
@@ -46,15 +47,16 @@ def run(
         progress: where to report.
         executor: where cells are made; None is this process. Records don't depend on it.
         memory: bytes of answers that each worker remembers; records don't depend on it.
+        time_limit: seconds that a cell may take in a worker, which is ended then; None is no limit.
         failures: takes one line for each failed cell.
 
     Raises:
-        BadParameter: a victim's stages can't stand around its network.
+        BadParameter: a victim's stages can't stand around its network, or a time limit has no worker to end.
         AttackFailed: a cell failed and `failures` is None; raised when everything else is in the store.
     """
     # The code that runs is that of now: a checkout may move on in the hours that follow.
     origin, started = provenance(), time.monotonic()
-    job = Job(experiment, store, progress or Silent(), memory=memory)
+    job = Job(experiment, store, progress or Silent(), memory=memory, limit=_limit(time_limit, store))
     failed = _make(job, executor or Serial())
     failed.hand_over(failures)
     # What was found in the store took no time.
@@ -69,6 +71,7 @@ def run_shard(
     progress: Progress | None = None,
     executor: Executor | None = None,
     memory: int = LIMIT,
+    time_limit: float | None = None,
     failures: list[str] | None = None,
 ) -> None:
     """Make one part's missing cells; when all parts are done, `run` finds everything and assembles the records.
@@ -82,13 +85,19 @@ def run_shard(
         progress: as for `run`, like all that follows.
         executor: where cells are made.
         memory: bytes of answers that each worker remembers.
+        time_limit: seconds that a cell may take.
         failures: takes one line for each failed cell.
 
     Raises:
         BadParameter: as `run`.
         AttackFailed: as `run`.
     """
-    _make(Job(experiment, store, progress or Silent(), memory=memory), executor or Serial(), shard).hand_over(failures)
+    job = Job(experiment, store, progress or Silent(), memory=memory, limit=_limit(time_limit, store))
+    _make(job, executor or Serial(), shard).hand_over(failures)
+
+
+def _limit(seconds: float | None, store: Store) -> TimeLimit | None:
+    return None if seconds is None else TimeLimit(seconds, store)
 
 
 def _make(job: Job, executor: Executor, shard: Shard | None = None) -> Failed:
@@ -97,16 +106,20 @@ def _make(job: Job, executor: Executor, shard: Shard | None = None) -> Failed:
     failed, looking = Failed(), job.bench.looking()
     levels = [_own(job.experiment, level, shard) for level in tasks(job.experiment)]
     meter = _meter(job, looking, levels)
-    with executor.workers(job) as workers:
-        for level in levels:
-            same: dict[str, list[Task]] = {}
-            for task in (task for group in level for task in group):
-                if not failed.has(task.victim, task.attack, shared=task.shared):
-                    same.setdefault(task.work, []).append(task)
-            missing = _missing(looking, level, same)
-            for name, reason in make_all(workers, missing, meter).items():
-                for task in same[name]:
-                    failed.note(task.label, task.victim, task.attack, reason)
+    try:
+        with executor.workers(job) as workers:
+            for level in levels:
+                same: dict[str, list[Task]] = {}
+                for task in (task for group in level for task in group):
+                    if not failed.has(task.victim, task.attack, shared=task.shared):
+                        same.setdefault(task.work, []).append(task)
+                missing = _missing(looking, level, same)
+                for name, reason in make_all(workers, missing, meter, job.lost).items():
+                    for task in same[name]:
+                        failed.note(task.label, task.victim, task.attack, reason)
+    finally:
+        if job.limit is not None:
+            job.limit.forget()
     return failed
 
 

@@ -7,18 +7,24 @@ from collections.abc import Callable, Sequence
 
 from robustnoise.harness.executors.base import Workers
 from robustnoise.harness.executors.job import Group
-from robustnoise.harness.failed import LOST
+from robustnoise.harness.failed import LOST, Failure
 
 TRIES = 3
 
 
-def make_all(workers: Workers, groups: Sequence[Group], done: Callable[[str], None]) -> dict[str, str | None]:
+def make_all(
+    workers: Workers,
+    groups: Sequence[Group],
+    done: Callable[[str], None],
+    lost: Callable[[str], Failure] = lambda _: LOST,
+) -> dict[str, str | None]:
     """Make every cell of `groups`.
 
     Args:
         workers: who makes them.
         groups: by `Task.work`.
         done: told of each cell that is made, or given up.
+        lost: why a cell isn't there whose worker was lost.
 
     Returns:
         by `Task.work` why the cell is missing; None where it isn't.
@@ -30,7 +36,7 @@ def make_all(workers: Workers, groups: Sequence[Group], done: Callable[[str], No
         again: list[Group] = []
         for number, made in workers(waiting):
             for name in waiting[number]:
-                failure = LOST if made is None else made[name]
+                failure = lost(name) if made is None else made[name]
                 tries[name] += 1
                 if failure is not None and failure.again and tries[name] < TRIES:
                     again.append([name])  # alone: a cell that is the end of every worker takes no other with it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 from robustnoise.allocator import keep_memory
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.experiment import Experiment
-from robustnoise.harness.failed import Failure, attempt
+from robustnoise.harness.failed import LOST, Failure, attempt
+from robustnoise.harness.limits import TimeLimit
 from robustnoise.harness.tasks import Task, tasks
 from robustnoise.protocols import Progress
 from robustnoise.registry import registry
@@ -31,10 +33,20 @@ class Job:
         store: where cells are kept; every worker must reach its folder under the same path.
         progress: where this process reports; copies are silent.
         memory: bytes of answers that a bench remembers; see `Memory`.
+        limit: of the time that a cell may take in another process; None is no limit.
     """
 
-    def __init__(self, experiment: Experiment, store: Store, progress: Progress | None = None, *, memory: int) -> None:
-        self.experiment, self.store, self.memory = experiment, store, memory
+    def __init__(
+        self,
+        experiment: Experiment,
+        store: Store,
+        progress: Progress | None = None,
+        *,
+        memory: int,
+        limit: TimeLimit | None = None,
+    ) -> None:
+        self.experiment, self.store, self.memory, self.limit = experiment, store, memory, limit
+        self.watched = False
         self.bench = Bench(experiment, store, progress, memory=memory)
 
     @functools.cached_property
@@ -44,15 +56,26 @@ class Job:
 
     def make(self, group: Group) -> Made:
         """Make cells, or find them."""
-        return {name: attempt(functools.partial(self.tasks[name].run, self.bench)) for name in group}
+        return {name: attempt(functools.partial(self._make, name)) for name in group}
+
+    def _make(self, name: str) -> None:
+        with self.limit.watching(name) if self.limit and self.watched else nullcontext():
+            self.tasks[name].run(self.bench)
+
+    def lost(self, name: str) -> Failure:
+        """Why a cell isn't there whose worker isn't either."""
+        return (self.limit and self.limit.overrun(name)) or LOST
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _job, (_PluginFiles(self.experiment.plugin_files), self.experiment, self.store.root, self.memory)
+        plugins = _PluginFiles(self.experiment.plugin_files)
+        return _job, (plugins, self.experiment, self.store.root, self.memory, self.limit)
 
 
-def _job(_plugins: _PluginFiles, experiment: Experiment, root: Path, memory: int) -> Job:
+def _job(_plugins: _PluginFiles, experiment: Experiment, root: Path, memory: int, limit: TimeLimit | None) -> Job:
     keep_memory()
-    return Job(experiment, Store(root), memory=memory)
+    job = Job(experiment, Store(root), memory=memory, limit=limit)
+    job.watched = True
+    return job
 
 
 @dataclass(frozen=True)
