@@ -29,7 +29,7 @@ from robustnoise.cli.caching import open_store
 from robustnoise.cli.places import Place, show_plan
 from robustnoise.cli.progress import bars
 from robustnoise.data.locate import cache_root
-from robustnoise.errors import BadParameter
+from robustnoise.errors import BadParameter, told
 from robustnoise.evaluation import comparison
 from robustnoise.examples import path_of
 from robustnoise.flags import raised
@@ -263,6 +263,8 @@ def target_options(texts: Sequence[str]) -> dict[str, Any]:
             found[key] = tomllib.loads(f"x = {value}")["x"]
         except tomllib.TOMLDecodeError:
             found[key] = value
+        except (ValueError, RecursionError) as error:
+            raise BadParameter(f"--option {key}: can't be read: {told(error)}.") from None
     return found
 
 
