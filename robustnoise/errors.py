@@ -92,3 +92,11 @@ def told(text: object, most: int = 300) -> str:
     """What a foreign file or library says, fit to be printed: one line, nothing that moves a cursor, cut off."""
     line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
     return line if len(line) <= most else f"{line[:most]}..."
+
+
+def shown(value: object, most: int = 300) -> str:
+    """What was given, as Python writes it, fit to be printed whatever it is."""
+    try:
+        return told(repr(value), most)
+    except (ValueError, RecursionError):
+        return "a number of thousands of digits, or lists without end"

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from robustnoise.board.checked import Board
 from robustnoise.board.file import SCHEMA, BoardFile, BudgetPart, DataPart, RunPart, ThreatPart, VictimPart, WrongKey
 from robustnoise.board.sweeps import check_published
-from robustnoise.errors import BadBoard, RobustnoiseError, did_you_mean, told
+from robustnoise.errors import BadBoard, RobustnoiseError, did_you_mean, shown, told
 from robustnoise.harness.experiment import check_parts
 
 
@@ -112,7 +112,7 @@ def _why(error: Any) -> str:
     if wrong:
         return f"{wrong.why}."
     message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{message[:1].lower()}{message[1:]} (given: {error['input']!r})."
+    return f"{message[:1].lower()}{message[1:]} (given: {shown(error['input'])})."
 
 
 def _set(content: dict[str, Any], override: str) -> None:

@@ -33,7 +33,13 @@ access = "logits"
 threads = 1
 [victims.paid]
 target = "{url}"
-options = {{name = "theirs 1", output = "logits", max_rows = {rows}, batch = 10, retries = 0, auth_env = "ENDPOINT_TOKEN"}}
+[victims.paid.options]
+name = "theirs 1"
+output = "logits"
+max_rows = {rows}
+batch = 10
+retries = 0
+auth_env = "ENDPOINT_TOKEN"
 [attacks]
 null = "null"
 random-noise = "random-noise"
