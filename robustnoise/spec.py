@@ -341,7 +341,10 @@ class _Parser:
                     return parse_number(text)
                 except ValueError as error:
                     raise self.error(position, str(error)) from None
-            return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
+            try:
+                return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
+            except ValueError:
+                raise self.error(position, "expected a number of fewer digits") from None
         if kind == "word" and text.lower() in WORDS:
             self.at += 1
             return WORDS[text.lower()]
