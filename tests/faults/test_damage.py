@@ -40,7 +40,7 @@ def test_damage_to_any_file_of_the_store_is_found_when_it_is_read(finished: Fini
     store = finished.store
     cells = [store.read_cell(path) for path in store.cells()]
     used = {sha256: (cell, name) for cell in cells for name, sha256 in cell.outputs.items()}
-    names = _files(store.root)
+    names = [name for name in _files(store.root) if name.parts[0] in ("cells", "objects")]  # less notes of costs
     assert len(names) == len(cells) + len(used)
     for name in names:
         path = store.root / name

@@ -31,7 +31,7 @@ def test_a_signal_stops_a_run_which_says_so_and_goes_on_later(
 
     def interrupted(*args: object) -> object:
         nonlocal scored
-        scored += 1
+        scored += args[0].compute  # type: ignore[attr-defined]
         if scored == 3:
             os.kill(os.getpid(), number)
         return score(*args)  # type: ignore[arg-type]
