@@ -9,19 +9,9 @@ from typing import NamedTuple
 
 import torch
 
-from robustnoise.errors import (
-    AttackFailed,
-    BadParameter,
-    BadSpec,
-    DataUnavailable,
-    MissingCapability,
-    MissingExtra,
-    RobustnoiseError,
-    StoreError,
-    TargetFailed,
-    told,
-)
+from robustnoise.errors import AttackFailed, BadData, BudgetExceeded, RobustnoiseError, told
 from robustnoise.harness.experiment import Attack, Victim
+from robustnoise.training.loop import TrainingDiverged
 
 
 class Failed:
@@ -73,20 +63,25 @@ class Failure(NamedTuple):
 
 
 LOST = Failure("its worker was lost: killed, out of memory, or with its machine.", again=True)
-PASSED_ON = (StoreError, TargetFailed, BadParameter, BadSpec, MissingCapability, MissingExtra, DataUnavailable)
-"""What the next cell would meet as well, or what was asked for wrongly: these end the run, which says so."""
+ITS_OWN = (AttackFailed, BadData, BudgetExceeded, TrainingDiverged)
+"""Errors of ours that are about one cell. All others (a full disk, a wrong parameter, an endpoint that doesn't answer)
+the next cell would meet as well: they end the run."""
 NO_MEMORY = "can't allocate memory", "not enough memory", "CUDA error"
 """How torch words what it has no class of errors for in every version."""
 
 
 def attempt(make: Callable[[], object]) -> Failure | None:
-    """Make a cell; the reason where that fails, whatever raised it: one bad cell is no lost board."""
+    """Make a cell; the reason where that fails: one bad cell is no lost board.
+
+    Raises:
+        RobustnoiseError: what is about more than this cell.
+    """
     try:
         make()
-    except PASSED_ON:
-        raise
-    except RobustnoiseError as error:
+    except ITS_OWN as error:
         return Failure(str(error), again=False)
+    except RobustnoiseError:
+        raise
     except (MemoryError, torch.OutOfMemoryError) as error:
         return _short(error)
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything

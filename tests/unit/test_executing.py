@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import threading
 from collections import Counter
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from robustnoise.errors import AttackFailed, BadParameter
+from robustnoise.errors import AttackFailed, BadParameter, StoreError
 from robustnoise.harness.claims import claimed
 from robustnoise.harness.executors.cluster import RayCluster
 from robustnoise.harness.executors.job import Group, Made
@@ -83,12 +84,16 @@ def test_want_of_memory_is_another_failure_than_an_attacks(error: Exception, aga
     assert failure.reason
 
 
-def test_other_errors_end_a_run() -> None:
-    def fail() -> None:
-        raise RuntimeError("a bug")
+def test_a_bug_costs_its_cell_and_what_the_next_would_meet_ends_the_run() -> None:
+    def fail(error: Exception) -> None:
+        raise error
 
-    with pytest.raises(RuntimeError, match="a bug"):
-        attempt(fail)
+    failure = attempt(functools.partial(fail, RuntimeError("a bug")))
+    assert failure is not None
+    assert not failure.again
+    assert failure.reason.startswith("RuntimeError: a bug (test_executing.py, line ")
+    with pytest.raises(StoreError, match="full"):
+        attempt(functools.partial(fail, StoreError("full")))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
