@@ -59,7 +59,7 @@ class BudgetExceeded(RobustnoiseError):
 
 
 class AttackFailed(RobustnoiseError):
-    """Somebody else's attack raised or handed in nonsense: its cells fail, the rest of a run goes on."""
+    """Somebody else's attack raised or handed in nonsense, or a cell failed otherwise; the rest of a run goes on."""
 
 
 class TargetFailed(RobustnoiseError):
@@ -86,3 +86,17 @@ def did_you_mean(given: str, options: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest option, or an empty string."""
     nearest = difflib.get_close_matches(given, list(options), n=1, cutoff=0.5)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def told(text: object, most: int = 300) -> str:
+    """What a foreign file or library says, fit to be printed: one line, nothing that moves a cursor, cut off."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
+    return line if len(line) <= most else f"{line[:most]}..."
+
+
+def shown(value: object, most: int = 300) -> str:
+    """What was given, as Python writes it, fit to be printed whatever it is."""
+    try:
+        return told(repr(value), most)
+    except (ValueError, RecursionError):
+        return "a number of thousands of digits, or lists without end"

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from robustnoise.errors import RowError
+from robustnoise.errors import RowError, told
+from robustnoise.npy import read_header
 from robustnoise.records import EvaluationRecord
 from robustnoise.store import pack_arrays
 from robustnoise.threat import ThreatModel
@@ -103,7 +104,7 @@ def read(path: Path) -> Examples:
     except (OSError, KeyError, ValueError, TypeError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError,
             RuntimeError) as error:  # fmt: skip
         # The last two: a compression method that isn't known, an encrypted member.
-        raise RowError(f"{path}: not a file of examples: {error}.") from None
+        raise RowError(f"{path}: not a file of examples: {told(error)}.") from None
     if found.sha256 != arrays["sha256"].tobytes():
         raise RowError(f"{path}: changed after it was written: its hash doesn't fit.")
     return found
@@ -127,7 +128,7 @@ def _unpack(content: bytes) -> dict[str, npt.NDArray[Any]]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = archive.infolist()
         if sorted(m.filename for m in members) != sorted(f"{name}.npy" for name in (*DTYPES, *SEALS)):
-            raise ValueError(f"it holds {', '.join(m.filename for m in members) or 'nothing'}")
+            raise ValueError(f"it holds {told(', '.join(m.filename for m in members)) or 'nothing'}")
         if sum(m.file_size for m in members) > MAX_BYTES:
             raise ValueError(f"it would unpack to more than {MAX_BYTES} bytes")
         found = {m.filename.removesuffix(".npy"): _array(archive.read(m)) for m in members}
@@ -150,9 +151,7 @@ def _unpack(content: bytes) -> dict[str, npt.NDArray[Any]]:
 def _array(content: bytes) -> npt.NDArray[Any]:
     """An npy member; numpy would make room for whatever its header promises."""
     stream = io.BytesIO(content)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("an npy version other than 1.0")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    shape, _, dtype = read_header(stream)
     if dtype.hasobject or stream.tell() + math.prod(shape) * dtype.itemsize != len(content):
         raise ValueError(f"an array of {dtype} and shape {shape} in {len(content)} bytes")
     stream.seek(0)

@@ -27,7 +27,7 @@ from robustnoise.report.radii import radii_views
 from robustnoise.report.submitted import Submitted, submitted
 from robustnoise.report.variance import VarianceView, variance_views
 from robustnoise.report.views import RowView
-from robustnoise.rowfiles import read_audit, read_row, write_record
+from robustnoise.rowfiles import known_outcome, read_audit, read_row, write_record
 from robustnoise.spec import digest_of
 from robustnoise.store import atomic_write
 from robustnoise.verification import problems_of
@@ -111,7 +111,7 @@ class Leaderboard:
             RowError: a row of the same identity has another outcome.
         """
         path = self.rows_folder / f"{record.digest}.json"
-        write_record(path, record.to_json(), read_row(path).outcome if path.exists() else None)
+        write_record(path, record.to_json(), known_outcome(path, read_row))
         return path
 
     def add_audit(self, audit: AuditRecord) -> Path:
@@ -121,7 +121,7 @@ class Leaderboard:
             RowError: an audit of the same identity has another outcome.
         """
         path = self.audits_folder / f"{audit.digest}.json"
-        write_record(path, audit.to_json(), read_audit(path).outcome if path.exists() else None)
+        write_record(path, audit.to_json(), known_outcome(path, read_audit))
         return path
 
     def add_examples(self, found: Iterable[Examples]) -> None:

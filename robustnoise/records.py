@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -232,7 +233,7 @@ class EvaluationRecord:
     def _arms(self) -> list[tuple[str, Arm | None]]:
         return [(name, getattr(self, name)) for name in ARMS]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of the identity: the record's name."""
         return digest_of(self.identity)

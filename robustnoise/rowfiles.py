@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from robustnoise.audits import AuditRecord
 from robustnoise.errors import RowError
-from robustnoise.records import EvaluationRecord, row_bytes
+from robustnoise.records import EvaluationRecord, check_written, row_bytes
 from robustnoise.store import atomic_write
 
-Record = TypeVar("Record")
+Record = TypeVar("Record", EvaluationRecord, AuditRecord)
+MEND = "Remove the file: the run that made it writes it again."
 
 
 def write_record(path: Path, content: Mapping[str, Any], known: Mapping[str, Any] | None) -> None:
@@ -26,6 +27,22 @@ def write_record(path: Path, content: Mapping[str, Any], known: Mapping[str, Any
             )
         return
     atomic_write(path, row_bytes(content))
+
+
+def known_outcome(path: Path, read: Callable[[Path], Record]) -> Mapping[str, Any] | None:
+    """The outcome in a file that may be there already, to be kept as it is.
+
+    Raises:
+        RowError: it isn't to the byte as it was written: it won't be taken for a finished one.
+    """
+    if not path.exists():
+        return None
+    found = read(path)
+    try:
+        check_written(path.read_bytes())
+    except RowError as error:
+        raise RowError(f"{path}: {error} {MEND}") from None
+    return found.outcome
 
 
 def read_row(path: Path) -> EvaluationRecord:
@@ -57,7 +74,7 @@ def _load(path: Path, load: Callable[[Mapping[str, Any]], Record]) -> Record:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
     except (OSError, ValueError, RecursionError) as error:
-        raise RowError(f"{path}: can't be read as JSON: {error}.") from None
+        raise RowError(f"{path}: can't be read as JSON: {error}. {MEND}") from None
     try:
         return load(plain)
     except RowError as error:

@@ -222,7 +222,7 @@ def allowed_values(cls: type[Plugin], name: str) -> str:
 
 def article(word: str) -> str:
     """``"a"`` or ``"an"``."""
-    return "an" if word[0] in "aeiou" else "a"
+    return "an" if word.startswith(tuple("aeiou")) else "a"
 
 
 def _limits(metadata: list[Any]) -> list[str]:
@@ -341,7 +341,10 @@ class _Parser:
                     return parse_number(text)
                 except ValueError as error:
                     raise self.error(position, str(error)) from None
-            return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
+            try:
+                return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
+            except ValueError:
+                raise self.error(position, "expected a number of fewer digits") from None
         if kind == "word" and text.lower() in WORDS:
             self.at += 1
             return WORDS[text.lower()]

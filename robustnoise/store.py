@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -21,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize
 
+from robustnoise import tensorfile
 from robustnoise.errors import CorruptArtifact, StoreError
 from robustnoise.spec import canonical_json, digest_of
 
@@ -31,6 +33,7 @@ IDENTITY = 1
 REMADE = {"substitute": {"remade": 1}, "craft": {"remade": 1}}
 """Stages that alone give other outputs since: their older cells aren't found. To be dropped when `IDENTITY` rises."""
 CELL_SCHEMA = 1
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def atomic_write(path: Path, content: bytes) -> None:
@@ -41,7 +44,7 @@ def atomic_write(path: Path, content: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         try:
             with temporary.open("xb") as file:
                 file.write(content)
@@ -57,6 +60,14 @@ def atomic_write(path: Path, content: bytes) -> None:
             f"can't write {path}: {error.strerror or error}. Finished work is kept; free space or choose another "
             "folder (--output for results, ROBUSTNOISE_CACHE for the cache), then run the same command again."
         ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """With its parents, each synced: a power cut might else keep a cell's record and lose the folder of its object."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -143,7 +154,7 @@ class Store:
             sha256 = hashlib.sha256(content).hexdigest()
             hashes[name] = sha256
             path = self.object_path(sha256)
-            if not path.exists():
+            if not _holds(path, content):
                 atomic_write(path, content)
         cell = Cell(stage, cell_key(stage, inputs), inputs, hashes, facts or {})
         body = {"schema": CELL_SCHEMA, "stage": stage, "key": cell.key, "inputs": inputs, "outputs": hashes}
@@ -157,38 +168,35 @@ class Store:
 
         Raises:
             CorruptArtifact: its record is damaged.
+            StoreError: the disk doesn't give it.
         """
         path = self.cell_path(stage, cell_key(stage, inputs))
-        return self.read_cell(path) if path.exists() else None
+        content = _content(path)
+        return None if content is None else _cell(path, content)
 
     def read_cell(self, path: Path) -> Cell:
         """The cell recorded in `path`.
 
         Raises:
-            CorruptArtifact: the record is not what was written.
+            CorruptArtifact: the record is not what was written, or not there.
+            StoreError: the disk doesn't give it.
         """
-        try:
-            body = json.loads(path.read_bytes())
-            claimed = body.pop("sha256")
-            if digest_of(body) != claimed:
-                raise ValueError("its content doesn't match its hash")
-            if body["schema"] != CELL_SCHEMA:
-                raise ValueError(f"schema {body['schema']} is not {CELL_SCHEMA}")
-            return Cell(body["stage"], body["key"], body["inputs"], body["outputs"], body["facts"])
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-            raise _corrupt(path, error) from None
+        content = _content(path)
+        if content is None:
+            raise _corrupt(path, "it isn't there")
+        return _cell(path, content)
 
     def read(self, cell: Cell, name: str) -> bytes:
         """The content of an output.
 
         Raises:
             CorruptArtifact: the object is absent or changed.
+            StoreError: the disk doesn't give it.
         """
         path = self.object_path(cell.outputs[name])
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise _corrupt(path, error) from None
+        content = _content(path)
+        if content is None:
+            raise _corrupt(path, "it isn't there")
         if hashlib.sha256(content).hexdigest() != cell.outputs[name]:
             raise _corrupt(path, "its content doesn't match its hash")
         return content
@@ -213,14 +221,10 @@ class Store:
                     break
 
     def damaged_checkpoints(self) -> Iterator[Path]:
-        """Checkpoints that aren't whole safetensors files; a training starts anew without its checkpoint."""
-        for path in sorted((self.root / "partial").glob("*.safetensors")):
-            try:
-                with safe_open(str(path), framework="numpy") as file:
-                    whole = "checkpoint" in (file.metadata() or {})
-            except (OSError, SafetensorError):
-                whole = False
-            if not whole:
+        """Checkpoints that aren't as they were written; a training starts anew without its checkpoint."""
+        for path in sorted(p for p in (self.root / "partial").glob("*") if not p.name.startswith(".")):
+            content = _content(path)
+            if content is not None and not _whole_checkpoint(content):
                 yield path
 
     def leftovers(self) -> Iterator[Path]:
@@ -231,6 +235,55 @@ class Store:
                 used.update(self.read_cell(path).outputs.values())
         yield from (p for p in sorted(self.root.glob("objects/*/*")) if p.name not in used)
         yield from (p for p in sorted(self.root.glob("**/.*.tmp")) if p.parent.name and p.name not in used)
+
+
+def _cell(path: Path, content: bytes) -> Cell:
+    try:
+        body = json.loads(content)
+        claimed = body.pop("sha256")
+        if digest_of(body) != claimed:
+            raise ValueError("its content doesn't match its hash")
+        if body["schema"] != CELL_SCHEMA:
+            raise ValueError(f"schema {body['schema']} is not {CELL_SCHEMA}")
+        if (body["stage"], body["key"]) != (path.parent.name, path.stem):
+            raise ValueError(f"it is the record of the cell {body['stage']} {body['key']}")
+        if not all(SHA256.fullmatch(sha256) for sha256 in body["outputs"].values()):
+            raise ValueError("its outputs aren't named by hashes")
+        return Cell(body["stage"], body["key"], body["inputs"], body["outputs"], body["facts"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _corrupt(path, error) from None
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether `content` is there already; a damaged object is to be written anew, or its cell would never be whole."""
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        return False
+
+
+def _content(path: Path) -> bytes | None:
+    """What is in a file of the store; None where there is none.
+
+    Raises:
+        StoreError: the disk doesn't give it, which is no damage: nothing is to be removed for it.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(
+            f"can't read {path}: {error.strerror or error}. Check its permissions and the disk."
+        ) from error
+
+
+def _whole_checkpoint(content: bytes) -> bool:
+    try:
+        deserialize(content)  # type: ignore[no-untyped-call]
+        return "checkpoint" in tensorfile.metadata(content) and tensorfile.unbroken(content)
+    except (SafetensorError, ValueError):
+        return False
 
 
 def _corrupt(path: Path, reason: object) -> CorruptArtifact:

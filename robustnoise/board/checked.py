@@ -275,10 +275,13 @@ class Board:
         if attack is None:
             wanted = victim["name"] in self.points if self.attacked else bool(namesakes) or "submitted" in victim
         else:
-            ours = [spec_of(a.attack).to_json() for a in self.attacks]
-            known_attack = written_out(attack["spec"]) in ours or "submitted" in attack
+            known_attack = written_out(attack["spec"]) in self._attack_specs or "submitted" in attack
             wanted = attack["scope"] != "audit" and known_attack and self.allows(attack)
         return wanted and "scoring_seed" not in setting and theirs == self.protocol(attacked=attack is not None)
+
+    @cached_property
+    def _attack_specs(self) -> list[dict[str, Any]]:
+        return [spec_of(a.attack).to_json() for a in self.attacks]
 
     def audits(self, setting: Mapping[str, Any], victim: Mapping[str, Any]) -> bool:
         """Whether an audit is one of the board's victims, on its data, in its ball."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from robustnoise.board.checked import Board
 from robustnoise.board.file import SCHEMA, BoardFile, BudgetPart, DataPart, RunPart, ThreatPart, VictimPart, WrongKey
 from robustnoise.board.sweeps import check_published
-from robustnoise.errors import BadBoard, RobustnoiseError, did_you_mean
+from robustnoise.errors import BadBoard, RobustnoiseError, did_you_mean, shown, told
 from robustnoise.harness.experiment import check_parts
 
 
@@ -49,8 +49,8 @@ def load_board(path: Path, overrides: Sequence[str] = ()) -> Board:
     file = path / "board.toml"
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadBoard(f"{file}: can't be read as TOML: {error}.") from None
+    except (OSError, ValueError, RecursionError) as error:  # of TOML, UTF-8, or a number with too many digits
+        raise BadBoard(f"{file}: can't be read as TOML: {told(error)}.") from None
     for override in overrides:
         _set(content, override)
     return board_from(content, str(file))
@@ -112,7 +112,7 @@ def _why(error: Any) -> str:
     if wrong:
         return f"{wrong.why}."
     message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{message[:1].lower()}{message[1:]} (given: {error['input']!r})."
+    return f"{message[:1].lower()}{message[1:]} (given: {shown(error['input'])})."
 
 
 def _set(content: dict[str, Any], override: str) -> None:
@@ -123,6 +123,8 @@ def _set(content: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"x = {text}")["x"]
     except tomllib.TOMLDecodeError:
         value = text
+    except (ValueError, RecursionError) as error:
+        raise BadBoard(f"--set {told(override, 100)}: can't be read: {told(error)}.") from None
     *parents, last = key.split(".")
     place: Any = content
     for parent in parents:

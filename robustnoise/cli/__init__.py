@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from robustnoise.cli.signals import Stop
 
 INTERRUPTED = 130
 
@@ -13,10 +17,17 @@ def main() -> None:
     # Idle OpenMP threads would spin and slow down whatever else runs here; must be set before torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     from robustnoise.allocator import keep_memory
+    from robustnoise.cli.signals import stoppable
+
+    keep_memory()
+    with stoppable() as stop:
+        _run(stop)
+
+
+def _run(stop: Stop) -> NoReturn:
     from robustnoise.cli.app import app
     from robustnoise.errors import RobustnoiseError
 
-    keep_memory()
     try:
         # Without standalone mode typer hands the exit code back, 130 for Ctrl-C.
         code = app(standalone_mode=False)
@@ -27,8 +38,8 @@ def main() -> None:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nStopped. What was finished is kept: run the same command again to go on.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        print(f"\n{stop.line}", file=sys.stderr)
+        sys.exit(stop.code)
     except BrokenPipeError:
         # The reader of a pipe went away; python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

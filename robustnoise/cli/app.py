@@ -27,6 +27,7 @@ from robustnoise.cli.options import (
     Seed,
     Target,
     TargetOption,
+    TimeLimit,
     Trust,
 )
 from robustnoise.errors import BadParameter
@@ -61,7 +62,19 @@ def run(
     seed: Seed = None,
     limit: Limit = None,
     device: Device = "cpu",
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="On the Ray cluster of RAY_ADDRESS, else on Ray here; see docs/running.md.")
+    ] = False,
+    gpus: Annotated[float, typer.Option(help="With --ray: GPUs for each cell, such as 1 or 0.25.")] = 0.0,
+    memory: Annotated[
+        float | None,
+        typer.Option(min=0, help="Gigabytes of all cells at a time; makes them fewer."),
+    ] = None,
+    time_limit: TimeLimit = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Make only part I/N of the cells, such as 2/8, on a store that all parts share.")
+    ] = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
     audit: Annotated[bool, typer.Option("--audit", help="Audit the headline victims too; see docs/flags.md.")] = False,
@@ -69,26 +82,30 @@ def run(
     trust_code: Trust = False,
 ) -> None:
     """Make every row of a board. Killed at any moment, the same command goes on where it stopped."""
+    from robustnoise.cli.places import Place
     from robustnoise.cli.running import run_board
+    from robustnoise.harness.shards import Shard
 
     changes = list(overrides or [])
     changes += [f"run.seed={seed}"] if seed is not None else []
     changes += [f"data.evaluation={limit}"] if limit is not None else []
     run_board(
-        board, output, changes, device=device, jobs=jobs, data_dir=data_dir, plugins=plugin or [], plan=plan,
-        trust_code=trust_code, audits=audit,
+        board, output, changes, device=device, place=Place(jobs, ray, gpus, memory, time_limit), data_dir=data_dir,
+        plugins=plugin or [], plan=plan, shard=None if shard is None else Shard.parse(shard), trust_code=trust_code,
+        audits=audit,
     )  # fmt: skip
 
 
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for rows and report.")] = Path("runs/quickstart"),
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
 ) -> None:
     """Run the quickstart board: baseline, adversarial training, noise; shared and per-victim substitutes."""
+    from robustnoise.cli.places import Place
     from robustnoise.cli.running import run_board
 
-    run_board("quickstart", output, [], device="cpu", jobs=jobs, data_dir=None, plugins=[], plan=False)
+    run_board("quickstart", output, [], device="cpu", place=Place(jobs), data_dir=None, plugins=[], plan=False)
 
 
 @app.command()
@@ -113,18 +130,19 @@ def evaluate(
     seed: Seed = None,
     limit: Limit = None,
     device: Device = "cpu",
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
     plan: Plan = False,
     json: Json = False,
 ) -> None:
     """Evaluate a defense beside its own net without noise and an undefended one, or a target; without a board file."""
+    from robustnoise.cli.places import Place
     from robustnoise.cli.running import Setting, evaluate_defense, evaluate_target
 
     setting = Setting(
         data=data, eps=eps, norm=norm, access=access, model=model, draws=draws, budget=budget, seed=seed or 0,
-        limit=limit, device=device, jobs=jobs, data_dir=data_dir, plugins=plugin or [], plan=plan, json=json,
+        limit=limit, device=device, place=Place(jobs), data_dir=data_dir, plugins=plugin or [], plan=plan, json=json,
         trust_code=trust_code,
     )  # fmt: skip
     if target is not None:
@@ -171,13 +189,14 @@ def audit_command(
     Exits with 0 where no blocking flag was raised, 1 where one was, 2 on errors, 3 where somebody else's attack failed.
     """
     from robustnoise.cli.auditing import audit_victim
+    from robustnoise.cli.places import Place
     from robustnoise.cli.running import Setting
 
     if target is None and (option or trust_code):
         raise BadParameter("--option and --trust-code belong to --target.")
     setting = Setting(
         data=data, eps=eps, norm=norm, access="labels", model=model, draws=draws, budget=None, seed=seed or 0,
-        limit=None, device=device, jobs=1, data_dir=data_dir, plugins=plugin or [], plan=False, json=json,
+        limit=None, device=device, place=Place(), data_dir=data_dir, plugins=plugin or [], plan=False, json=json,
         trust_code=trust_code,
     )  # fmt: skip
     raise typer.Exit(audit_victim(defense, target, option or [], baseline, images, setting))
@@ -212,13 +231,14 @@ def certify_command(
 ) -> None:
     """Certify the smoothed victim: the l2 radius around each image in which its answer provably stays."""
     from robustnoise.cli.certifying import Numbers, certify_victim
+    from robustnoise.cli.places import Place
     from robustnoise.cli.running import Setting
 
     if target is None and (option or trust_code):
         raise BadParameter("--option and --trust-code belong to --target.")
     setting = Setting(
         data=data, eps="0", norm="l2", access="labels", model=model, draws=1, budget=None, seed=seed or 0,
-        limit=None, device=device, jobs=1, data_dir=data_dir, plugins=plugin or [], plan=False, json=json,
+        limit=None, device=device, place=Place(), data_dir=data_dir, plugins=plugin or [], plan=False, json=json,
         trust_code=trust_code,
     )  # fmt: skip
     certify_victim(defense, target, option or [], Numbers(sigma, n0, n, alpha, images, output), setting)
@@ -239,18 +259,19 @@ def compare(
     seed: Seed = None,
     limit: Limit = None,
     device: Device = "cpu",
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
     plan: Plan = False,
     json: Json = False,
 ) -> None:
     """Compare two victims: one paired delta and one sentence."""
+    from robustnoise.cli.places import Place
     from robustnoise.cli.running import Setting, compare_victims
 
     setting = Setting(
         data=data, eps=eps, norm=norm, access=access, model=model, draws=draws, budget=budget, seed=seed or 0,
-        limit=limit, device=device, jobs=jobs, data_dir=data_dir, plugins=plugin or [], plan=plan, json=json,
+        limit=limit, device=device, place=Place(jobs), data_dir=data_dir, plugins=plugin or [], plan=plan, json=json,
     )  # fmt: skip
     compare_victims(first, second, attack, setting)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robustnoise.cli.options import DataDir, Device, Jobs, Json, Plan, Plugins, TargetOption, Trust
+from robustnoise.cli.options import DataDir, Device, Jobs, Json, Plan, Plugins, TargetOption, TimeLimit, Trust
 
 board_app = typer.Typer(no_args_is_help=True, help="Show, check and publish leaderboards.")
 cache_app = typer.Typer(no_args_is_help=True, help="Look into the store of finished work, mend it, empty it.")
@@ -85,7 +85,8 @@ def board_submit(
     option: TargetOption = None,
     trust_code: Trust = False,
     device: Device = "cpu",
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
+    time_limit: TimeLimit = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
     plan: Plan = False,
@@ -95,11 +96,12 @@ def board_submit(
     Everything wrong is named before any work starts. The rows go to a folder of their own; 'robustnoise board publish'
     copies them. docs/submitting.md shows both kinds of folder.
     """
+    from robustnoise.cli.places import Place
     from robustnoise.cli.submitting import submit
 
     submit(
-        folder, board, output, option or [], trust_code=trust_code, device=device, jobs=jobs, data_dir=data_dir,
-        plugins=plugin or [], plan=plan,
+        folder, board, output, option or [], trust_code=trust_code, device=device,
+        place=Place(jobs, time_limit=time_limit), data_dir=data_dir, plugins=plugin or [], plan=plan,
     )  # fmt: skip
 
 
@@ -125,7 +127,7 @@ def board_rescore(
     ] = None,
     option: TargetOption = None,
     trust_code: Trust = False,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
     plan: Plan = False,
@@ -136,10 +138,11 @@ def board_rescore(
     Weights and adversarial images come from the store; what is absent is said first and made again. Exits with 0 if
     the numbers hold, 1 if they don't, 4 if it can't be told since weights or images made again are others.
     """
+    from robustnoise.cli.places import Place
     from robustnoise.cli.submitting import rescore
 
     code = rescore(
-        row, board, scoring_seed, submission, option or [], trust_code=trust_code, jobs=jobs, data_dir=data_dir,
+        row, board, scoring_seed, submission, option or [], trust_code=trust_code, place=Place(jobs), data_dir=data_dir,
         plugins=plugin or [], plan=plan, as_json=json,
     )  # fmt: skip
     raise typer.Exit(code)

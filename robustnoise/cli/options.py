@@ -11,7 +11,13 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Folder with the canonical files of datasets [env: ROBUSTNOISE_DATA].")
 ]
 Device = Annotated[str, typer.Option(help="Where networks run: cpu, cuda, ...")]
-Jobs = Annotated[int, typer.Option(min=1, help="Processes; results don't depend on it.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Cells at a time, each in a process; results don't depend on it. Default: 1.")
+]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(help="Seconds that a cell may take; then its process is ended and the cell fails. Default: no limit."),
+]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A one-file plugin; may be given several times.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of training, attacks and scoring.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
@@ -30,5 +36,8 @@ TargetOption = Annotated[
 Draws = Annotated[int, typer.Option(min=1, help="Fresh scoring draws of a stochastic victim.")]
 Queries = Annotated[int | None, typer.Option(min=0, help="Queries in all; none is no limit.")]
 Trust = Annotated[bool, typer.Option("--trust-code", help="Let a target MODULE:FACTORY run that code.")]
-Plan = Annotated[bool, typer.Option("--plan", help="Show which cells are cached and missing; run nothing.")]
+Plan = Annotated[
+    bool,
+    typer.Option("--plan", help="Show cached and missing cells, their passes, time and memory; run nothing."),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Evaluate on only so many images; such rows are unranked.")]

@@ -62,7 +62,8 @@ def bars() -> Iterator[ProgressProtocol]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    # A cell may take minutes: the time left follows from all that came before it, not from the last half minute.
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=86_400) as bar:
         yield _Bars(bar)
 
 

@@ -7,7 +7,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,17 @@ from robustnoise.board import (
     load_board,
 )
 from robustnoise.cli.caching import open_store
+from robustnoise.cli.places import Place, show_plan
 from robustnoise.cli.progress import bars
 from robustnoise.data.locate import cache_root
-from robustnoise.errors import BadParameter
+from robustnoise.errors import BadParameter, told
 from robustnoise.evaluation import comparison
+from robustnoise.examples import path_of
 from robustnoise.flags import raised
 from robustnoise.harness.auditing import audit
 from robustnoise.harness.examples import examples
 from robustnoise.harness.experiment import Experiment
-from robustnoise.harness.runner import plan as make_plan
-from robustnoise.harness.runner import run
+from robustnoise.harness.shards import Shard
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.models.targets.text import TargetText
 from robustnoise.records import EvaluationRecord
@@ -58,14 +59,18 @@ def run_board(
     changes: Sequence[str],
     *,
     device: str,
-    jobs: int,
+    place: Place,
     data_dir: Path | None,
     plugins: Sequence[Path],
     plan: bool,
+    shard: Shard | None = None,
     trust_code: bool = False,
     audits: bool = False,
 ) -> None:
-    """Run a board into a folder of its own and show it; `audits` makes those of its headline victims too."""
+    """Run a board into a folder of its own and show it; `audits` makes those of its headline victims too.
+
+    Of a `shard` the cells alone are made.
+    """
     load_plugins(plugins)
     folder = find_board(name)
     board = load_board(folder, changes)
@@ -73,7 +78,12 @@ def run_board(
         data_dir=data_dir, device=device, plugin_files=plugins, trust_code=trust_code, journals=journals()
     )
     if plan:
-        show_plan(experiment)
+        show_plan(experiment, place)
+        return
+    if shard is not None:
+        if audits:
+            raise BadParameter("--audit: a part makes cells alone. Give it to the command that writes the rows.")
+        _run_shard(name, experiment, shard, place)
         return
     if audits and board.threat is None:
         raise BadParameter(f"--audit: {board.name} has no threat model, so there is nothing to audit.")
@@ -83,7 +93,7 @@ def run_board(
     # Written first: a folder that can't be written to is found before hours of work.
     write_board(output, folder)
     failures: list[str] = []
-    records = run_experiment(experiment, jobs, failures)
+    records = place.run(experiment, failures)
     target = Leaderboard(output)
     for record in records:
         target.add(record)
@@ -92,7 +102,8 @@ def run_board(
     rows = target.rows()
     shown = target.contents(rows)
     target.write_report(shown)
-    target.add_examples(examples(experiment, open_store(), records, board.shown))
+    lacking = [record for record in records if not path_of(output, record).exists()]
+    target.add_examples(examples(experiment, open_store(), lacking, board.shown))
     if len(rows) != len(records) or not all(map(target.ranked, rows)):
         # A changed protocol leaves no row ranked; what was run is shown all the same, and that alone.
         shown = target.contents(records, unranked=True)
@@ -100,6 +111,17 @@ def run_board(
     for line in sentences(shown.rows):
         stdout().print(line, highlight=False, soft_wrap=True)
     stdout().print(f"Rows and REPORT.md are in {output}.", highlight=False, soft_wrap=True)
+    report_failures(failures)
+
+
+def _run_shard(name: str, experiment: Experiment, shard: Shard, place: Place) -> None:
+    failures: list[str] = []
+    place.run_shard(experiment, shard, failures)
+    stdout().print(
+        f"Part {shard} is made. When all {shard.count} are, 'robustnoise run {name}' finds all and writes the rows.",
+        highlight=False,
+        soft_wrap=True,
+    )
     report_failures(failures)
 
 
@@ -147,7 +169,7 @@ class Setting:
     seed: int
     limit: int | None
     device: str
-    jobs: int
+    place: Place
     data_dir: Path | None
     plugins: Sequence[Path]
     plan: bool
@@ -181,9 +203,9 @@ class Setting:
             journals=journals(),
         )
         if self.plan:
-            show_plan(experiment, as_json=self.json)
+            show_plan(experiment, self.place, as_json=self.json)
             return None
-        return run_experiment(experiment, self.jobs, failures)
+        return self.place.run(experiment, failures)
 
 
 def evaluate_defense(defense: str, undefended: str, attacks: Sequence[str], setting: Setting) -> None:
@@ -241,6 +263,8 @@ def target_options(texts: Sequence[str]) -> dict[str, Any]:
             found[key] = tomllib.loads(f"x = {value}")["x"]
         except tomllib.TOMLDecodeError:
             found[key] = value
+        except (ValueError, RecursionError) as error:
+            raise BadParameter(f"--option {key}: can't be read: {told(error)}.") from None
     return found
 
 
@@ -291,18 +315,3 @@ def load_plugins(paths: Sequence[Path]) -> None:
     """Register one-file plugins."""
     for path in paths:
         registry().add_file(path)
-
-
-def run_experiment(experiment: Experiment, jobs: int, failures: list[str] | None) -> list[EvaluationRecord]:
-    with bars() as progress:
-        return run(experiment, open_store(), progress=progress, jobs=jobs, failures=failures)
-
-
-def show_plan(experiment: Experiment, *, as_json: bool = False) -> None:
-    lines = make_plan(experiment, open_store())
-    if as_json:
-        print(json.dumps([asdict(line) for line in lines]))
-        return
-    for line in lines:
-        print(f"{line.stage:12} {line.cached:5} cached {line.missing:5} missing")
-    print(f"{'all':12} {sum(p.cached for p in lines):5} cached {sum(p.missing for p in lines):5} missing")

@@ -14,12 +14,11 @@ from rich.table import Table
 
 from robustnoise.board import find_board
 from robustnoise.cli.caching import open_store
+from robustnoise.cli.places import Place, show_plan
 from robustnoise.cli.running import (
     journals,
     load_plugins,
     report_failures,
-    run_experiment,
-    show_plan,
     target_options,
     write_board,
 )
@@ -48,7 +47,7 @@ def submit(
     *,
     trust_code: bool,
     device: str,
-    jobs: int,
+    place: Place,
     data_dir: Path | None,
     plugins: Sequence[Path],
     plan: bool,
@@ -63,7 +62,7 @@ def submit(
     for note in submission.notes:
         _say(note)
     if plan:
-        show_plan(submission.experiment)
+        show_plan(submission.experiment, place)
         return
     if board.board.curves or board.board.budget.stops:
         require_matplotlib()
@@ -74,7 +73,7 @@ def submit(
     for file in submission.files.values():
         atomic_write(output / SUBMISSIONS / submission.name / file.name, file.content)
     failures: list[str] = []
-    records = run_experiment(submission.experiment, jobs, failures)
+    records = place.run(submission.experiment, failures)
     target = Leaderboard(output)
     for record in records:
         target.add(record)
@@ -115,7 +114,7 @@ def rescore(
     options: Sequence[str],
     *,
     trust_code: bool,
-    jobs: int,
+    place: Place,
     data_dir: Path | None,
     plugins: Sequence[Path],
     plan: bool,
@@ -123,9 +122,9 @@ def rescore(
 ) -> int:
     """Score a row in fresh draws, show old beside fresh, and say whether the numbers hold."""
     load_plugins(plugins)
-    place, record = find_row(row, board)
+    home, record = find_row(row, board)
     opening = Opening(
-        place.board, _folders(place, record, folder), data_dir, plugins, trust_code=trust_code, journals=journals(),
+        home.board, _folders(home, record, folder), data_dir, plugins, trust_code=trust_code, journals=journals(),
         options=target_options(options),
     )  # fmt: skip
     experiment = opening.experiment(record, scoring_seed)
@@ -133,10 +132,10 @@ def rescore(
     for label in lacking:
         print(f"not in the store, made again: {label}", file=sys.stderr)
     if plan:
-        show_plan(experiment)
+        show_plan(experiment, place)
         return HOLDS
     name = record.victim.victim["name"]
-    fresh = next(r for r in run_experiment(experiment, jobs, None) if r.victim.victim["name"] == name)
+    fresh = next(r for r in place.run(experiment, None) if r.victim.victim["name"] == name)
     given = record.attack is not None and "submitted" in record.attack
     remade = not given and any(label.startswith(("substitute", "craft")) for label in lacking)
     found = compare(record, fresh, made_again=remade)

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from robustnoise.data.dataset import Images, Labels, Pool
-from robustnoise.errors import BadData, DataUnavailable
+from robustnoise.errors import BadData, DataUnavailable, told
+from robustnoise.npy import read_header
 
 MAX_BYTES = 8 << 30
 """Most that a user's data may unpack to; everything is held in memory."""
@@ -30,15 +31,9 @@ TWO_PARTS = frozenset({"x_train", "y_train", "x_test", "y_test"})
 def _check_member(file: Path, name: str, stream: IO[bytes], size: int) -> None:
     """Refuse an array whose header promises anything else than plain numbers of the member's own size."""
     try:
-        version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-        elif version == (2, 0):
-            shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-        else:
-            raise ValueError(f"npy version {version}; expected 1.0 or 2.0")
+        shape, _, dtype = read_header(stream)
     except ValueError as error:
-        raise BadData(f"{file}: {name} is no npy array ({error}). Write the file with numpy.savez") from error
+        raise BadData(f"{file}: {name} is no npy array ({told(error)}). Write the file with numpy.savez") from error
     if dtype.hasobject:
         raise BadData(
             f"{file}: array {name} holds Python objects, that is, a pickle, which is never loaded as that runs code. "
@@ -59,8 +54,9 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[np.generic]]:
                 )
             names = {member.filename.removesuffix(".npy") for member in members}
             if len(names) != len(members) or names - {"num_classes"} not in (ONE_PART, TWO_PARTS):
+                held = told(", ".join(sorted(m.filename for m in members))) or "nothing"
                 raise BadData(
-                    f"{path} holds {', '.join(sorted(m.filename for m in members)) or 'nothing'}; expected x and y, or "
+                    f"{path} holds {held}; expected x and y, or "
                     "x_train, y_train, x_test and y_test, and at most num_classes beside them"
                 )
             for member in members:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +11,13 @@ import torch
 from robustnoise.blocks import BLOCK, CHUNK
 from robustnoise.building import spec_of
 from robustnoise.compose import split_stages
-from robustnoise.harness.cells import Cells, Computed, as_torch
+from robustnoise.harness.cells import Cells, Computed, as_torch, once
 from robustnoise.harness.collecting import collect, images_at
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.given import Given
 from robustnoise.harness.looking import look
-from robustnoise.harness.memory import Memory
+from robustnoise.harness.memory import LIMIT, Memory
 from robustnoise.harness.scoring import count_draws, most_frequent
-from robustnoise.models.classifier import TorchClassifier
 from robustnoise.models.files import classifier_bytes
 from robustnoise.models.fresh import create
 from robustnoise.models.targets.probe import ROWS as PROBED
@@ -39,10 +36,9 @@ from robustnoise.protocols import (
 from robustnoise.seeds import SeedStream
 from robustnoise.store import Cell, Store, cell_key, pack_arrays, unpack_arrays
 from robustnoise.tally import Tally
-from robustnoise.threat import Norm, ThreatModel
+from robustnoise.threat import Norm
 
 AGREEMENT_IMAGES = 1000
-MEMORY_IMAGES = 1024
 
 
 class Bench(Cells):
@@ -53,7 +49,7 @@ class Bench(Cells):
         store: where finished cells are.
         progress: where long stages report.
         compute: False raises `NotCached` instead of computing.
-        memory_images: images held as float32 at a time, rounded up to whole blocks; bounds memory, changes no result.
+        memory: bytes of answers that are remembered; changes no result.
     """
 
     def __init__(
@@ -63,19 +59,18 @@ class Bench(Cells):
         progress: Progress | None = None,
         *,
         compute: bool = True,
-        memory_images: int = MEMORY_IMAGES,
+        memory: int = LIMIT,
     ) -> None:
         super().__init__(experiment, store, progress, compute=compute)
-        self.chunk = max(1, -(-memory_images // BLOCK)) * BLOCK
         again = experiment.scoring_seed
         self.scoring = self.seeds if again is None else SeedStream(again, ("score again",))
-        self._classifiers: dict[str, Classifier] = {}
-        self._memory = Memory()
+        self._memory = Memory(memory)
         self._shared: dict[tuple[str, ...], object] = {}
-        self._trained: dict[str, TorchClassifier] = {}
+        self._beside: dict[str, tuple[float, np.ndarray[Any, Any] | None]] = {}
 
     # ------------------------------------------------------------------------------------------------------ defend
 
+    @once
     def weights(self, victim: Victim) -> Cell:
         """Train the training stages of a victim; victims that share them share the result."""
         training, _ = split_stages(victim.defense)
@@ -122,6 +117,7 @@ class Bench(Cells):
 
     # ------------------------------------------------------------------------------------------ substitute and craft
 
+    @once
     def source(self, attack: Attack, victim: Victim) -> Cell:
         """Fit the substitute of a two-stage attack: once for all victims, or through this victim's oracle."""
         two_stage = _two_stage(attack)
@@ -146,6 +142,7 @@ class Bench(Cells):
 
         return self._cell("substitute", inputs, run, partial=True)
 
+    @once
     def images(self, attack: Attack, victim: Victim) -> Cell:
         """The attack's images, projected, clipped and rounded to 8 bit inside the ball by the harness."""
         evaluation = self.experiment.dataset.evaluation
@@ -183,11 +180,19 @@ class Bench(Cells):
 
     def outside(self, attack: Attack, victim: Victim) -> float:
         """How far the attack's images were outside the ball before the harness projected them, pixels; 0 is inside."""
-        return float(unpack_arrays(self.store.read(self.images(attack, victim), "images"))["outside"])
+        return self._said(attack, victim)[0]
 
     def claimed(self, attack: Attack, victim: Victim) -> np.ndarray[Any, Any] | None:
         """(n,) bool: which images the attack takes for misclassified; None where it claims nothing."""
-        return unpack_arrays(self.store.read(self.images(attack, victim), "images")).get("claimed")
+        return self._said(attack, victim)[1]
+
+    def _said(self, attack: Attack, victim: Victim) -> tuple[float, np.ndarray[Any, Any] | None]:
+        """What lies beside the images, which are read once however many victims they are for."""
+        cell = self.images(attack, victim)
+        if cell.key not in self._beside:
+            arrays = unpack_arrays(self.store.read(cell, "images"))
+            self._beside[cell.key] = float(arrays["outside"]), arrays.get("claimed")
+        return self._beside[cell.key]
 
     def _source_inputs(self, attack: Attack, fitted: Cell) -> dict[str, Any]:
         """What decides the model that a substitute's networks become."""
@@ -256,6 +261,7 @@ class Bench(Cells):
 
     # ------------------------------------------------------------------------------------------------------- score
 
+    @once
     def score(self, victim: Victim, attack: Attack | None, stop: int | None = None) -> Cell:
         """Count right answers of a victim in fresh draws.
 
@@ -291,8 +297,7 @@ class Bench(Cells):
             meter = self.progress.start(name, len(images) * draws * len(halves))
             counted = {
                 half: count_draws(
-                    classifier, images, evaluation.labels, draws, self.scoring.child(half, purpose),
-                    chunk=self.chunk, meter=meter,
+                    classifier, images, evaluation.labels, draws, self.scoring.child(half, purpose), meter=meter
                 )
                 for half in halves
             }  # fmt: skip
@@ -313,6 +318,7 @@ class Bench(Cells):
         draws, passes = cell.inputs["draws"], cell.facts.get("passes")
         return Tally(arrays["right"], arrays["abstained"], select, draws, passes)
 
+    @once
     def agreement(self, attack: Attack, victim: Victim) -> Cell:
         """Share of validation images on which substitute and victim agree; the attacker isn't charged.
 
@@ -353,20 +359,7 @@ class Bench(Cells):
 
         return self._cell("look", inputs, run)
 
-    def under(self, threat: ThreatModel) -> Bench:
-        """The same bench with another attacker; victims are loaded once for both."""
-        other = copy.copy(self)
-        other.experiment = replace(self.experiment, threat=threat)
-        return other
-
     # ----------------------------------------------------------------------------------------------------- helpers
-
-    def _base(self, weights: Cell) -> TorchClassifier:
-        """A trained net, in memory once however many victims put stages around it: a sweep has hundreds."""
-        sha256 = weights.outputs["weights"]
-        if sha256 not in self._trained:
-            self._trained[sha256] = self._load(self.store.read(weights, "weights"))
-        return self._trained[sha256]
 
     def _oracle(
         self,

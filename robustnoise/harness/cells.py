@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self, TypeVar, cast
 
 import torch
 
 from robustnoise.data import Split
 from robustnoise.errors import BadData
+from robustnoise.harness.claims import claimed
+from robustnoise.harness.costs.spent import measured
 from robustnoise.harness.experiment import Experiment
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.models.files import classifier_from_bytes
 from robustnoise.protocols import Classifier, Progress, Silent
 from robustnoise.seeds import SeedStream
-from robustnoise.store import Cell, Store
+from robustnoise.store import Cell, Store, cell_key
 from robustnoise.threat import ThreatModel
 
 Computed = tuple[dict[str, bytes], dict[str, Any]]
+Stage = TypeVar("Stage", bound=Callable[..., Cell])
 
 
 class NotCached(Exception):
     """A cell is not in the store, and the bench was told not to compute."""
+
+
+def once(stage: Stage) -> Stage:
+    """A method that finds the cell of a victim, an attack or both: a bench looks each up once."""
+
+    @functools.wraps(stage)
+    def found(self: Cells, *parts: Any) -> Cell:
+        key = stage.__name__, *map(id, parts)
+        if key not in self._found:
+            self._found[key] = parts, stage(self, *parts)  # with the parts, so that no other gets their ids
+        return self._found[key][1]
+
+    return cast("Stage", found)
 
 
 class Cells:
@@ -43,6 +62,21 @@ class Cells:
         self.progress = progress or Silent()
         self.compute = compute
         self.seeds = SeedStream(experiment.seed)
+        self._found: dict[tuple[object, ...], tuple[tuple[Any, ...], Cell]] = {}
+        self._classifiers: dict[str, Classifier] = {}
+        self._trained: dict[str, TorchClassifier] = {}
+
+    def looking(self) -> Self:
+        """The same bench, computing nothing; trained nets are loaded once for both."""
+        other = copy.copy(self)
+        other.compute, other._classifiers = False, {}
+        return other
+
+    def under(self, threat: ThreatModel) -> Self:
+        """The same bench with another attacker; victims are loaded once for both."""
+        other = copy.copy(self)
+        other.experiment, other._found = replace(self.experiment, threat=threat), {}
+        return other
 
     def _seed_data(self) -> Split:
         attacker, limit = self.experiment.dataset.attacker, self.experiment.budget.seed_examples
@@ -67,6 +101,13 @@ class Cells:
         classifier.module.to(self.experiment.device)
         return classifier
 
+    def _base(self, weights: Cell) -> TorchClassifier:
+        """A trained net, in memory once however many victims put stages around it: a sweep has hundreds."""
+        sha256 = weights.outputs["weights"]
+        if sha256 not in self._trained:
+            self._trained[sha256] = self._load(self.store.read(weights, "weights"))
+        return self._trained[sha256]
+
     def _labelled(self, label: str) -> Progress:
         return _Labelled(self.progress, label)
 
@@ -88,11 +129,16 @@ class Cells:
             return cell
         if not self.compute:
             raise NotCached(stage)
-        with self.threads():
-            outputs, facts = run()
-        cell = self.store.put(stage, inputs, outputs, facts)
-        if partial:
-            self.store.partial_path(cell.key).unlink(missing_ok=True)
+        key = cell_key(stage, inputs)
+        with claimed(self.store.root / "claims" / f"{stage}-{key}"):
+            # Somebody else may have made it while this process waited.
+            cell = self.store.get(stage, inputs)
+            if cell is None:
+                with measured(self.store, key), self.threads():
+                    outputs, facts = run()
+                    cell = self.store.put(stage, inputs, outputs, facts)
+            if partial:
+                self.store.partial_path(key).unlink(missing_ok=True)
         return cell
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +67,22 @@ class Victim:
         """The most that the whole stack answers."""
         return self.defense.shows(self.base_access)
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The stack in words."""
         if self.target is None:
             return describe(self.defense)
         return " | ".join([self.target.text, *(describe(s) for s in self.defense.stages())])
 
+    @cached_property
+    def _spec(self) -> dict[str, Any]:
+        return spec_of(self.defense).to_json()
+
     def identity(self, digest: str) -> dict[str, Any]:
         """The part of a record's identity that names this victim."""
         return {
             "name": self.name,
-            "defense": spec_of(self.defense).to_json(),
+            "defense": self._spec,
             "text": self.text,
             "model": None if self.model is None else spec_of(self.model).to_json(),
             "digest": digest,
@@ -125,12 +130,16 @@ class Attack:
         """Whether each victim has images of its own."""
         return self.scope in ("per-victim", "audit")
 
+    @cached_property
+    def _said(self) -> dict[str, Any]:
+        text = describe(self.attack) if self.given is None else self.given.text
+        return {"spec": spec_of(self.attack).to_json(), "text": text}
+
     def identity(self) -> dict[str, Any]:
         """The part of a record's identity that names this attack."""
         return {
             "name": self.name,
-            "spec": spec_of(self.attack).to_json(),
-            "text": describe(self.attack) if self.given is None else self.given.text,
+            **self._said,
             "scope": self.scope,
             "null": self.attack.traits.null,
             **({} if self.given is None else {"submitted": dict(self.given.submitted)}),

@@ -1,11 +1,17 @@
-"""The cells in which somebody else's attack failed, and what depends on them."""
+"""The cells that failed, and what depends on them."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
-from robustnoise.errors import AttackFailed
+import torch
+
+from robustnoise.errors import AttackFailed, BadData, BudgetExceeded, RobustnoiseError, told
 from robustnoise.harness.experiment import Attack, Victim
+from robustnoise.training.loop import TrainingDiverged
 
 
 class Failed:
@@ -48,10 +54,45 @@ class Failed:
         return attack.name, victim.name if attack.own else ""
 
 
-def attempt(make: Callable[[], object]) -> str | None:
-    """Make a cell; the reason where somebody else's attack fails."""
+class Failure(NamedTuple):
+    """Why a cell is missing."""
+
+    reason: str
+    again: bool
+    """Whether the next try may end otherwise: memory was short, or a worker was lost."""
+
+
+LOST = Failure("its worker was lost: killed, out of memory, or with its machine.", again=True)
+ITS_OWN = (AttackFailed, BadData, BudgetExceeded, TrainingDiverged)
+"""Errors of ours that are about one cell. All others (a full disk, a wrong parameter, an endpoint that doesn't answer)
+the next cell would meet as well: they end the run."""
+NO_MEMORY = "can't allocate memory", "not enough memory", "CUDA error"
+"""How torch words what it has no class of errors for in every version."""
+
+
+def attempt(make: Callable[[], object]) -> Failure | None:
+    """Make a cell; the reason where that fails: one bad cell is no lost board.
+
+    Raises:
+        RobustnoiseError: what is about more than this cell.
+    """
     try:
         make()
-    except AttackFailed as error:
-        return str(error)
+    except ITS_OWN as error:
+        return Failure(str(error), again=False)
+    except RobustnoiseError:
+        raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return _short(error)
+    except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+        if isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY):
+            return _short(error)
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}, line {frame.lineno}"
+        return Failure(f"{type(error).__name__}: {told(error)} ({where})", again=False)
     return None
+
+
+def _short(error: Exception) -> Failure:
+    first = (str(error).splitlines() or [""])[0]
+    return Failure(f"{type(error).__name__}: {first or 'out of memory'}", again=True)

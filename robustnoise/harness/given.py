@@ -10,7 +10,7 @@ import torch
 
 from robustnoise.blocks import BLOCK, pad
 from robustnoise.data.dataset import Images
-from robustnoise.errors import BadData, BadParameter, MissingCapability
+from robustnoise.errors import BadParameter, BadSubmission, MissingCapability
 from robustnoise.protocols import AttackResult, AttackTraits, BlackBoxAttack, Oracle, Targets
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import digest_of
@@ -72,11 +72,11 @@ class Given:
         """That of the images for `victim`.
 
         Raises:
-            BadData: there are none.
+            BadSubmission: there are none.
         """
         found = self.digests.get(victim, self.digests.get(ALL))
         if found is None:
-            raise BadData(
+            raise BadSubmission(
                 f"no images were handed in for victim {victim!r}; there are some for {', '.join(self.digests)}."
             )
         return found
@@ -85,10 +85,10 @@ class Given:
         """Block `number` of the images for `victim`.
 
         Raises:
-            BadData: they are not here.
+            BadSubmission: they are not here.
         """
         if self.images is None:
-            raise BadData(
+            raise BadSubmission(
                 f"the images handed in for {victim!r} ({self.digest(victim)[:12]}...) are neither in the store nor "
                 "beside the row. Get the submission's folder and give it with --submission."
             )

@@ -18,16 +18,21 @@ from robustnoise.protocols import Answer, Classifier, Differentiable
 from robustnoise.seeds import SeedStream
 
 LIMIT = 512 * 2**20
-"""Bytes of answers; beyond it all are forgotten."""
+"""Bytes of answers, where nobody says otherwise; beyond it all are forgotten."""
 SLAB = 16 * 2**20
 """Bytes of a block of memory that answers are copied to. Left where they were made, the small answers would lie between
 the large activations and keep gigabytes of freed memory from being used again."""
 
 
 class Memory:
-    """The answers of any number of classifiers."""
+    """The answers of any number of classifiers.
 
-    def __init__(self) -> None:
+    Args:
+        limit: bytes.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.limit = limit
         self._answers: dict[tuple[object, ...], Answer] = {}
         self._bytes = 0
         self._slab, self._used = torch.empty(0, dtype=torch.uint8), 0
@@ -54,7 +59,9 @@ class Memory:
         if key not in self._answers:
             answer = classifier.predict(x, noise=noise)
             size = sum(part.nbytes for part in answer if part is not None)
-            if self._bytes + size > LIMIT:
+            if size > self.limit:
+                return answer
+            if self._bytes + size > self.limit:
                 self._answers.clear()
                 self._bytes = 0
             self._answers[key] = Answer(*(None if part is None else self._kept(part) for part in answer))  # type: ignore[arg-type]

@@ -34,12 +34,17 @@ def rehearse(experiment: Experiment, store: Store) -> None:
         if key in seen or not _is_to_be_trained(victim, bench):
             continue
         seen.add(key)
-        train = experiment.dataset.train
-        context = Context(train.take(min(IMAGES, len(train))), SeedStream(0, ("rehearse",)))
         try:
-            inference.apply(_untrained(victim, experiment), context)
+            stand_in(victim, experiment)
         except RobustnoiseError as error:
             raise BadParameter(f"victim {victim.name!r}: {victim.text}: {error}") from None
+
+
+def stand_in(victim: Victim, experiment: Experiment) -> Classifier:
+    """The inference stages of a victim around its network before any training, on the CPU."""
+    train = experiment.dataset.train
+    context = Context(train.take(min(IMAGES, len(train))), SeedStream(0, ("rehearse",)))
+    return split_stages(victim.defense)[1].apply(untrained(victim, experiment), context)
 
 
 def _is_to_be_trained(victim: Victim, bench: Bench) -> bool:
@@ -53,7 +58,8 @@ def _is_to_be_trained(victim: Victim, bench: Bench) -> bool:
     return False
 
 
-def _untrained(victim: Victim, experiment: Experiment) -> Classifier:
+def untrained(victim: Victim, experiment: Experiment) -> Classifier:
+    """The network of a victim before any training, on the CPU."""
     assert victim.model is not None
     train = experiment.dataset.train
     net: Classifier = create(victim.model, train.input_shape, train.num_classes, seed=0)

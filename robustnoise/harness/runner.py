@@ -1,109 +1,29 @@
-"""Runs an experiment cell by cell: levels of independent work, in one process or several, resumed from the store."""
+"""Runs an experiment cell by cell: levels of independent work, made by an executor, resumed from the store."""
 
 from __future__ import annotations
 
-import functools
-import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
-from robustnoise.allocator import keep_memory
-from robustnoise.building import spec_of
-from robustnoise.compose import compose, split_stages
-from robustnoise.errors import BadParameter
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.cells import NotCached
+from robustnoise.harness.executors.base import Executor
+from robustnoise.harness.executors.job import Job
+from robustnoise.harness.executors.serial import Serial
 from robustnoise.harness.experiment import Attack, Experiment, Victim
-from robustnoise.harness.failed import Failed, attempt
+from robustnoise.harness.failed import Failed
+from robustnoise.harness.limits import TimeLimit
+from robustnoise.harness.memory import LIMIT
+from robustnoise.harness.planning import estimates, sort_cells
 from robustnoise.harness.provenance import provenance
 from robustnoise.harness.rehearsal import rehearse
+from robustnoise.harness.shards import Shard
+from robustnoise.harness.tasks import Task, groups, stops, tasks
+from robustnoise.harness.tries import make_all
 from robustnoise.protocols import Progress, Silent, TwoStage
 from robustnoise.records import Arm, EvaluationRecord
-from robustnoise.registry import registry
-from robustnoise.store import Cell, Store
-
-LEVELS = ("train", "substitute", "craft", "score", "agreement")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One cell to make: a stage, a victim and, but for training and clean scores, an attack; scores on the way have a
-    stop."""
-
-    stage: str
-    victim: Victim
-    attack: Attack | None = None
-    stop: int | None = None
-
-    @property
-    def shared(self) -> bool:
-        """Whether its cell is the same for every victim."""
-        return self.attack is not None and not self.attack.own and self.stage in ("substitute", "craft")
-
-    @property
-    def label(self) -> str:
-        """For progress and plans."""
-        parts = [self.stage, *([] if self.shared else [self.victim.name]), *([self.attack.name] if self.attack else [])]
-        return " ".join(parts) + ("" if self.stop is None else f" at {self.stop} queries")
-
-    def run(self, bench: Bench) -> Cell:
-        """Make the cell, or find it."""
-        if self.stage == "train":
-            return bench.weights(self.victim)
-        if self.stage == "score":
-            return bench.score(self.victim, self.attack, self.stop)
-        assert self.attack is not None
-        stage = {"substitute": bench.source, "craft": bench.images, "agreement": bench.agreement}[self.stage]
-        return stage(self.attack, self.victim)
-
-
-def tasks(experiment: Experiment) -> Iterator[list[Task]]:
-    """The work of an experiment, level by level; the tasks of one level don't need each other."""
-    victims, attacks = experiment.victims, experiment.attacks
-    attacked = [v for v in victims if not v.clean_only]
-    pairs = [(v, a) for a in attacks for v in attacked]
-    # What asks no oracle is the same for every victim: once, under the first one's name.
-    distinct = [(v, a) for v, a in pairs if a.own or v is attacked[0]]
-    two_stage = [(v, a) for v, a in pairs if isinstance(a.attack, TwoStage)]
-    yield [Task("train", v) for v in victims if v.classifier is None]
-    yield [Task("substitute", v, a) for v, a in distinct if isinstance(a.attack, TwoStage)]
-    yield [Task("craft", v, a) for v, a in distinct]
-    yield [
-        *(Task("score", v) for v in victims),
-        *(Task("score", v, a, stop) for v, a in pairs for stop in (*_stops(experiment, a), None)),
-        *(Task("agreement", v, a) for v, a in two_stage),
-    ]
-
-
-def _stops(experiment: Experiment, attack: Attack) -> tuple[int, ...]:
-    """At how many queries an image the attack is scored before its end."""
-    asks = attack.attack.traits.queries and not isinstance(attack.attack, TwoStage)
-    return experiment.budget.stops if asks else ()
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A line of a plan: a stage with the number of its cells that are cached and missing."""
-
-    stage: str
-    cached: int
-    missing: int
-
-
-def plan(experiment: Experiment, store: Store) -> list[Planned]:
-    """What a run would find and what it would make. A cell whose inputs are not made yet counts as missing."""
-    bench = Bench(experiment, store, compute=False)
-    counts: dict[str, dict[str, bool]] = {stage: {} for stage in LEVELS}
-    for level in tasks(experiment):
-        for task in level:
-            try:
-                counts[task.stage][task.run(bench).key] = True
-            except NotCached:
-                counts[task.stage][_work_id(task)] = False
-    return [Planned(s, sum(c.values()), len(c) - sum(c.values())) for s, c in counts.items() if c]
+from robustnoise.store import Store
 
 
 def run(
@@ -111,145 +31,134 @@ def run(
     store: Store,
     *,
     progress: Progress | None = None,
-    jobs: int = 1,
-    memory_images: int = 1024,
+    executor: Executor | None = None,
+    memory: int = LIMIT,
+    time_limit: float | None = None,
     failures: list[str] | None = None,
 ) -> list[EvaluationRecord]:
     """Make every missing cell, then assemble the records: one per victim and attack, or per victim without attacks.
 
-    A cell in which somebody else's attack fails is left out, as are the records that would need it; all else is made.
-    Failed cells aren't stored, so the next run tries them again.
+    A cell that fails is left out, as is one that is lost three times with its worker or for want of memory, and so are
+    the records that would need it; all else is made. Failed cells aren't stored, so the next run tries them again.
 
     Args:
         experiment: what to measure.
         store: where cells are kept; a run that is killed goes on from there.
         progress: where to report.
-        jobs: processes; 1 runs in this one. Records don't depend on it.
-        memory_images: images held as float32 at a time; records don't depend on it.
+        executor: where cells are made; None is this process. Records don't depend on it.
+        memory: bytes of answers that each worker remembers; records don't depend on it.
+        time_limit: seconds that a cell may take in a worker, which is ended then; None is no limit.
         failures: takes one line for each failed cell.
 
     Raises:
-        BadParameter: `jobs` or `memory_images` is out of range, or a victim's stages can't stand around its network.
-        AttackFailed: an attack failed and `failures` is None; raised when everything else is in the store.
+        BadParameter: a victim's stages can't stand around its network, or a time limit has no worker to end.
+        AttackFailed: a cell failed and `failures` is None; raised when everything else is in the store.
     """
-    if jobs < 1:
-        raise BadParameter(f"jobs = {jobs}: expected at least 1.")
-    if memory_images < 1:
-        raise BadParameter(f"memory_images = {memory_images}: expected at least 1.")
-    progress = progress or Silent()
     # The code that runs is that of now: a checkout may move on in the hours that follow.
     origin, started = provenance(), time.monotonic()
-    rehearse(experiment, store)
-    bench = Bench(experiment, store, progress, memory_images=memory_images)
-    failed = Failed()
-    if jobs == 1:
-        for level in tasks(experiment):
-            tried: dict[str, str | None] = {}
-            for task in level:
-                if not failed.has(task.victim, task.attack, shared=task.shared):
-                    key = _work_id(task)
-                    if key not in tried:
-                        tried[key] = attempt(functools.partial(task.run, bench))
-                    failed.note(task.label, task.victim, task.attack, tried[key])
-    else:
-        _run_parallel(experiment, store, progress, jobs, memory_images, failed)
+    job = Job(experiment, store, progress or Silent(), memory=memory, limit=_limit(time_limit, store))
+    failed = _make(job, executor or Serial())
     failed.hand_over(failures)
     # What was found in the store took no time.
-    return _records(bench, origin | {"seconds": round(time.monotonic() - started, 1)}, failed)
+    return _records(job.bench, origin | {"seconds": round(time.monotonic() - started, 1)}, failed)
 
 
-def _run_parallel(
-    experiment: Experiment, store: Store, progress: Progress, jobs: int, memory_images: int, failed: Failed
+def run_shard(
+    experiment: Experiment,
+    store: Store,
+    shard: Shard,
+    *,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+    memory: int = LIMIT,
+    time_limit: float | None = None,
+    failures: list[str] | None = None,
 ) -> None:
-    from joblib import Parallel, delayed
+    """Make one part's missing cells; when all parts are done, `run` finds everything and assembles the records.
 
-    looker = Bench(experiment, store, compute=False)
-    name, plugins = secrets.token_hex(8), _PluginFiles(experiment.plugin_files)
-    for level in tasks(experiment):
-        missing: dict[str, list[Task]] = {}
-        for task in level:
-            if failed.has(task.victim, task.attack, shared=task.shared):
-                continue
-            try:
-                task.run(looker)
-            except NotCached:
-                missing.setdefault(_work_id(task), []).append(task)
-        if not missing:
-            continue
-        meter = progress.start(
-            f"{len(missing)} cells: {', '.join(dict.fromkeys(t.stage for (t, *_) in missing.values()))}", len(missing)
-        )
-        groups = _groups(experiment, [same[0] for same in missing.values()])
-        calls = (delayed(_work)(plugins, name, experiment, store.root, group, memory_images) for group in groups)
-        reasons: dict[str, str | None] = {}
-        for done in Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")(calls):
-            reasons |= done
-            meter.advance(len(done))
-        for key, same in missing.items():
-            for task in same:
-                failed.note(task.label, task.victim, task.attack, reasons[key])
+    What a cell needs of another part's is waited for while somebody makes it, and else made here.
+
+    Args:
+        experiment: what to measure, the same for all parts.
+        store: where cells are kept, the same for all parts.
+        shard: the part.
+        progress: as for `run`, like all that follows.
+        executor: where cells are made.
+        memory: bytes of answers that each worker remembers.
+        time_limit: seconds that a cell may take.
+        failures: takes one line for each failed cell.
+
+    Raises:
+        BadParameter: as `run`.
+        AttackFailed: as `run`.
+    """
+    job = Job(experiment, store, progress or Silent(), memory=memory, limit=_limit(time_limit, store))
+    _make(job, executor or Serial(), shard).hand_over(failures)
 
 
-def _work_id(task: Task) -> str:
-    """Tasks that make the same cell must not run side by side; victims share trainings, attacks share substitutes."""
-    if task.stage == "train":
-        assert task.victim.model is not None
-        training = split_stages(task.victim.defense)[0]
-        return f"{spec_of(training).digest()} {spec_of(task.victim.model).digest()} {task.victim.seed}"
-    if task.stage == "substitute" and task.attack is not None and isinstance(task.attack.attack, TwoStage):
-        own = task.victim.name if task.attack.own else ""
-        return spec_of(task.attack.attack.substitute).digest() + own
-    return task.label
+def _limit(seconds: float | None, store: Store) -> TimeLimit | None:
+    return None if seconds is None else TimeLimit(seconds, store)
 
 
-def _groups(experiment: Experiment, tasks: Iterable[Task]) -> list[list[Task]]:
-    """What one worker does in a row: the scores of victims that ask for the same passes, any other task alone."""
-    found: dict[str, list[Task]] = {}
-    for task in tasks:
-        found.setdefault(_shared_passes(experiment, task) or _work_id(task), []).append(task)
-    # The longest first, so that no worker is left alone with it at the end.
-    return sorted(found.values(), key=len, reverse=True)
+def _make(job: Job, executor: Executor, shard: Shard | None = None) -> Failed:
+    """Make what is missing; what failed."""
+    rehearse(job.experiment, job.store)
+    failed, looking = Failed(), job.bench.looking()
+    levels = [_own(job.experiment, level, shard) for level in tasks(job.experiment)]
+    meter = _meter(job, looking, levels)
+    try:
+        with executor.workers(job) as workers:
+            for level in levels:
+                same: dict[str, list[Task]] = {}
+                for task in (task for group in level for task in group):
+                    if not failed.has(task.victim, task.attack, shared=task.shared):
+                        same.setdefault(task.work, []).append(task)
+                missing = _missing(looking, level, same)
+                for name, reason in make_all(workers, missing, meter, job.lost).items():
+                    for task in same[name]:
+                        failed.note(task.label, task.victim, task.attack, reason)
+    finally:
+        if job.limit is not None:
+            job.limit.forget()
+    return failed
 
 
-def _shared_passes(experiment: Experiment, task: Task) -> str | None:
-    """Names the passes that a bench remembers from one score to the next (see `Memory`); None where it doesn't."""
-    victim = task.victim
-    if task.stage != "score" or victim.model is None or None not in experiment.attacks_on(victim):
-        return None
-    stages = victim.defense.stages()
-    asked = stages if stages[-1].traits.differentiable else stages[:-1]  # less the vote
-    return "passes " + spec_of(compose(*asked)).digest() + spec_of(victim.model).digest()
+def _own(experiment: Experiment, level: list[Task], shard: Shard | None) -> list[list[Task]]:
+    """The groups of a level that are a part's; None is the whole."""
+    named = groups(experiment, level)
+    own = named if shard is None else shard.own(named)
+    return [group for name, group in named.items() if name in own]
 
 
-_benches: dict[str, Bench] = {}
-"""In a worker, the bench of the present run: what it remembers and measures for one task serves the next."""
+def _meter(job: Job, looking: Bench, levels: list[list[list[Task]]]) -> Callable[[str], None]:
+    """Shows how much of the whole is done, by the time that cells are expected to take; told of each that is made."""
+    if isinstance(job.bench.progress, Silent):
+        return lambda _: None
+    cached, missing = sort_cells(looking, (task for level in levels for group in level for task in group))
+    found = estimates(job.experiment, job.store, cached, missing)
+    steps = {name: max(1, round(1000 * estimate.seconds)) for name, estimate in found.items()}
+    if not steps:
+        return lambda _: None
+    meter = job.bench.progress.start(f"{len(steps)} cells", sum(steps.values()))
+    return lambda name: meter.advance(steps.pop(name, 0))
 
 
-@dataclass(frozen=True)
-class _PluginFiles:
-    """Loads the files where it is unpickled: before the arguments that follow it, which hold what the files define."""
-
-    paths: tuple[Path, ...]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _load_plugins, (self.paths,)
-
-
-def _load_plugins(paths: tuple[Path, ...]) -> _PluginFiles:
-    for path in paths:
-        registry().add_file(path)
-    return _PluginFiles(paths)
-
-
-def _work(
-    _plugins: _PluginFiles, name: str, experiment: Experiment, root: Path, group: list[Task], memory_images: int
-) -> dict[str, str | None]:
-    """The reason, or None, for each task by `_work_id`."""
-    if name not in _benches:
-        keep_memory()
-        _benches.clear()
-        _benches[name] = Bench(experiment, Store(root), memory_images=memory_images)
-    return {_work_id(task): attempt(functools.partial(task.run, _benches[name])) for task in group}
+def _missing(looking: Bench, level: list[list[Task]], wanted: Container[str]) -> list[list[str]]:
+    """The groups of a level's cells that are to be made: first those whose inputs are here, of them the longest, so
+    that no worker is left alone with it at the end."""
+    found: list[tuple[bool, list[str]]] = []
+    for group in level:
+        cells, waits = [], False
+        for task in group:
+            if task.work in wanted:
+                try:
+                    task.run(looking)
+                except NotCached as error:
+                    cells.append(task.work)
+                    waits |= str(error) != task.stage
+        if cells:
+            found.append((waits, list(dict.fromkeys(cells))))
+    return [cells for _, cells in sorted(found, key=lambda entry: (entry[0], -len(entry[1])))]
 
 
 def _records(bench: Bench, origin: Mapping[str, Any], failed: Failed) -> list[EvaluationRecord]:
@@ -293,5 +202,5 @@ def _arm(bench: Bench, victim: Victim, attack: Attack | None) -> Arm:
         queries=bench.images(attack, victim).facts["queries"] if attack else 0,
         agreement=agreement,
         claimed=bench.claimed(attack, victim) if attack else None,
-        curve={stop: bench.tally(victim, attack, stop) for stop in _stops(bench.experiment, attack)} if attack else {},
+        curve={stop: bench.tally(victim, attack, stop) for stop in stops(bench.experiment, attack)} if attack else {},
     )

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from robustnoise.blocks import BLOCK, block_ranges, predict_blocks
+from robustnoise.blocks import BLOCK, CHUNK, block_ranges, predict_blocks
 from robustnoise.protocols import Classifier, Meter
 from robustnoise.seeds import SeedStream
 
@@ -66,7 +66,7 @@ def most_frequent(classifier: Classifier, images: Array, draws: int, noise: Seed
 
 
 def count_draws(
-    classifier: Classifier, images: Array, labels: Array, draws: int, noise: SeedStream, *, chunk: int, meter: Meter
+    classifier: Classifier, images: Array, labels: Array, draws: int, noise: SeedStream, *, meter: Meter
 ) -> Counted:
     """Score `draws` fresh draws.
 
@@ -76,14 +76,13 @@ def count_draws(
         labels: (n,) the true ones.
         draws: how often every image is asked.
         noise: draw r draws from ``noise.child(r)``.
-        chunk: images held as float32 at a time, whole blocks.
         meter: told of every image and draw.
     """
     right, abstained = np.zeros((2, len(images)), np.uint16)
     passes, counted = 0, False
     for repeat in range(draws):
-        for start in range(0, len(images), chunk):
-            stop = min(start + chunk, len(images))
+        for start in range(0, len(images), CHUNK):
+            stop = min(start + CHUNK, len(images))
             said = label_images(classifier, images[start:stop], noise.child(repeat), first_block=start // BLOCK)
             right[start:stop] += said.labels == labels[start:stop]
             abstained[start:stop] += said.labels < 0

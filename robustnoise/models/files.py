@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 import os
 import stat
-import struct
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from robustnoise import building
+from robustnoise import building, tensorfile
 from robustnoise.building import spec_of
-from robustnoise.errors import BadData, BadParameter
+from robustnoise.errors import BadData, BadParameter, RobustnoiseError, told
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.store import atomic_write
 
 FORMAT = "robustnoise-classifier-1"
 MAX_BYTES = 4 << 30
 """Of a file of weights."""
+MOST = 1_000_000
+"""Classes, or pixels of a side."""
 
 
 def classifier_bytes(classifier: TorchClassifier) -> bytes:
@@ -40,21 +40,9 @@ def classifier_bytes(classifier: TorchClassifier) -> bytes:
         "num_classes": classifier.num_classes,
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in classifier.module.state_dict().items()}
-    return _ordered(save(tensors, metadata={"format": FORMAT, "classifier": json.dumps(header, sort_keys=True)}))
-
-
-def _ordered(content: bytes) -> bytes:
-    """`content` with its header in the order of the names: safetensors writes metadata in a random one."""
-    header, data = _parts(content)
-    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the data that follow are aligned
-    return struct.pack("<Q", len(text)) + text + data
-
-
-def _parts(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """The header of a safetensors file, which is 8 bytes of length and that much JSON, and what follows."""
-    (length,) = struct.unpack("<Q", content[:8])
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
+    return tensorfile.ordered(
+        save(tensors, metadata={"format": FORMAT, "classifier": json.dumps(header, sort_keys=True)})
+    )
 
 
 def save_classifier(classifier: TorchClassifier, path: str | Path) -> None:
@@ -77,7 +65,7 @@ def read_regular(path: str | Path) -> bytes:
         os.close(handle)
         raise BadData(f"{path}: expected a regular file of at most {MAX_BYTES:,} bytes.")
     with os.fdopen(handle, "rb") as file:
-        return file.read(MAX_BYTES)
+        return file.read(status.st_size)  # room is made for as many as are asked for
 
 
 def load_classifier(path: str | Path) -> TorchClassifier:
@@ -101,17 +89,17 @@ def classifier_from_bytes(content: bytes) -> TorchClassifier:
     """
     try:
         tensors = load(content)
-        metadata = _parts(content)[0].get("__metadata__", {})  # safetensors gives it for files on disk alone
+        metadata = tensorfile.metadata(content)
         if metadata.get("format") != FORMAT:
             raise BadData(
-                f"format {metadata.get('format')!r}; expected {FORMAT!r}, as save_classifier writes it. The weights of "
-                "a network of your own go with the code that makes it: --target FILE.py:FUNCTION --option weights=FILE "
-                "(docs/targets.md)."
+                f"format {told(metadata.get('format'), 60)!r}; expected {FORMAT!r}, as save_classifier writes it. The "
+                "weights of a network of your own go with the code that makes it: --target FILE.py:FUNCTION --option "
+                "weights=FILE (docs/targets.md)."
             )
         header = json.loads(metadata["classifier"])
         architecture = building.from_json(header["architecture"])
-        channels, height, width = (int(n) for n in header["input_shape"])
-        shape, classes = (channels, height, width), int(header["num_classes"])
+        channels, height, width = (_count(n, "input_shape", 1) for n in header["input_shape"])
+        shape, classes = (channels, height, width), _count(header["num_classes"], "num_classes", 2)
         with torch.device("meta"):
             module = architecture.build(shape, classes)
         wanted = {k: v.shape for k, v in module.state_dict().items()}
@@ -121,8 +109,16 @@ def classifier_from_bytes(content: bytes) -> TorchClassifier:
         module.load_state_dict(tensors)
     except BadData:
         raise
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise BadData(f"not a classifier of robustnoise: {error}.") from None
+    except RobustnoiseError as error:
+        raise BadData(f"its architecture can't be built: {told(error, 1000)}") from None
+    except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, AttributeError, RuntimeError) as error:
+        raise BadData(f"not a classifier of robustnoise: {told(error)}.") from None
     if not all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point()):
         raise BadData("the weights hold NaN or infinite values.")
     return TorchClassifier(module, shape, classes, architecture)
+
+
+def _count(value: object, what: str, least: int) -> int:
+    if type(value) is not int or not least <= value <= MOST:
+        raise BadData(f"{what} holds {str(value)[:40]!r}; expected whole numbers from {least} to {MOST:,}.")
+    return value

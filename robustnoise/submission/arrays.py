@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import math
-import tokenize
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from robustnoise.errors import BadSubmission
+from robustnoise.errors import BadSubmission, told
+from robustnoise.npy import read_header
 from robustnoise.submission.folder import File
 
 Array = npt.NDArray[Any]
@@ -21,10 +22,6 @@ Accept = Callable[[str, tuple[int, ...], np.dtype[Any]], str | None]
 """(member, shape, dtype) to what is wrong with it, or None."""
 OVERHEAD = 1 << 20
 """Bytes that a file may have beyond its arrays: headers, the table of a zip."""
-READERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 def read_arrays(file: File, accept: Accept) -> dict[str, Array]:
@@ -52,9 +49,9 @@ def _read_npz(file: File, accept: Accept) -> dict[str, Array]:
     with zipfile.ZipFile(io.BytesIO(file.content)) as archive:
         members = archive.infolist()
         listed = [m.filename.removesuffix(".npy") for m in members]
-        for name in listed:
-            if listed.count(name) > 1:
-                raise BadSubmission(f"{file.name}: holds the array {_shown(name)} twice.")
+        if len(set(listed)) < len(listed):
+            twice = next(name for name, count in Counter(listed).items() if count > 1)
+            raise BadSubmission(f"{file.name}: holds the array {_shown(twice)} twice.")
         if not {"x"} <= set(listed) <= {"x", "ids"}:
             shown = ", ".join(map(_shown, listed[:10])) or "nothing"
             raise BadSubmission(f"{file.name}: holds {shown}; expected x, or x and ids.")
@@ -68,14 +65,11 @@ def _read_npz(file: File, accept: Accept) -> dict[str, Array]:
 def _read_npy(file: str, name: str, stream: IO[bytes], size: int, accept: Accept) -> Array:
     what = f"{file}: {name}"
     try:
-        version = np.lib.format.read_magic(stream)
-        if version not in READERS:
-            raise BadSubmission(f"{what}: npy version {version}; expected 1.0 or 2.0, as numpy.save writes numbers.")
-        shape, fortran, dtype = READERS[version](stream)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError) as error:
-        if isinstance(error, BadSubmission):
-            raise
-        raise BadSubmission(f"{what}: has no npy header that can be read. Write it with numpy.save.") from None
+        shape, fortran, dtype = read_header(stream)
+    except ValueError as error:
+        raise BadSubmission(
+            f"{what}: has no npy header that can be read: {told(error)}. Write it with numpy.save."
+        ) from None
     if dtype.hasobject:
         raise BadSubmission(
             f"{what}: holds Python objects, that is, a pickle, which is never loaded as that runs code. Save numbers."

@@ -19,7 +19,7 @@ from robustnoise.errors import BadSubmission, RowError
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.cells import NotCached
 from robustnoise.harness.experiment import Attack, Experiment, Victim
-from robustnoise.harness.runner import tasks
+from robustnoise.harness.tasks import tasks
 from robustnoise.models.targets.text import TargetText
 from robustnoise.records import ARMS, Arm, EvaluationRecord
 from robustnoise.store import Store

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from robustnoise.errors import CorruptArtifact
+from robustnoise import tensorfile
+from robustnoise.errors import CorruptArtifact, StoreError
 from robustnoise.store import atomic_write
 
 CHECKPOINT_SECONDS = 2.0
@@ -37,21 +39,28 @@ def save(path: Path, fingerprint: str, saved: Saved, module: nn.Module, optimize
         tensors |= {f"adam.{index}.{k}": v.detach().cpu().contiguous() for k, v in values.items()}
     tensors |= {f"extra.{k}": v.detach().cpu().contiguous() for k, v in saved.extra.items()}
     header = {"epoch": saved.epoch, "fingerprint": fingerprint, **saved.numbers}
-    atomic_write(path, to_bytes(tensors, metadata={"checkpoint": json.dumps(header)}))
+    metadata = {"checkpoint": json.dumps(header), tensorfile.SEAL: tensorfile.UNSEALED}
+    atomic_write(path, tensorfile.sealed(to_bytes(tensors, metadata=metadata)))
 
 
 def resume(path: Path, fingerprint: str, module: nn.Module, optimizer: torch.optim.Optimizer) -> Saved:
     """Load the checkpoint into module and optimizer; 0 epochs without one.
 
     Raises:
-        CorruptArtifact: it can't be read, or belongs to another training.
+        CorruptArtifact: it is damaged, or belongs to another training.
+        StoreError: the disk doesn't give it.
     """
-    if not path.exists():
-        return Saved(0)
     try:
-        with safe_open(str(path), framework="pt") as file:
-            header: dict[str, object] = json.loads(file.metadata()["checkpoint"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        content = path.read_bytes()
+    except FileNotFoundError:  # there was none, or another run of the same training has just ended
+        return Saved(0)
+    except OSError as error:
+        raise StoreError(f"can't read the checkpoint {path}: {error.strerror or error}.") from error
+    try:
+        tensors = from_bytes(content)
+        if not tensorfile.unbroken(content):
+            raise ValueError("its content doesn't match its hash")
+        header: dict[str, object] = json.loads(tensorfile.metadata(content)["checkpoint"])
         if header.pop("fingerprint") != fingerprint:
             raise ValueError("it belongs to another training")
         state: dict[int, dict[str, Tensor]] = {}
@@ -62,7 +71,7 @@ def resume(path: Path, fingerprint: str, module: nn.Module, optimizer: torch.opt
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         numbers = {k: int(str(v)) for k, v in header.items()}
         return Saved(numbers.pop("epoch"), _below(tensors, "extra."), numbers)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CorruptArtifact(
             f"{path}: this checkpoint can't be resumed: {error}. Delete the file; training then starts anew."
         ) from None

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import robustnoise as rn
 from robustnoise.audits import AuditRecord
 from robustnoise.cli.app import app
+from robustnoise.cli.places import Place
 from robustnoise.cli.running import run_board
 from robustnoise.errors import BadBoard, BadParameter, RowError
 from robustnoise.harness import auditing
@@ -73,7 +74,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("audited")
     (base / "board").mkdir()
     (base / "board" / "board.toml").write_text(BOARD)
-    options = {"device": "cpu", "jobs": 1, "data_dir": None, "plugins": [], "plan": False}
+    options = {"device": "cpu", "place": Place(), "data_dir": None, "plugins": [], "plan": False}
     run_board(str(base / "board"), base / "out", [], audits=True, **options)  # type: ignore[arg-type]
     return base / "out"
 
@@ -183,7 +184,7 @@ def test_a_baseline_must_be_a_victim_and_an_audit_needs_a_ball(tmp_path: Path) -
         rn.Leaderboard(tmp_path)
     clean = BOARD[: BOARD.index("[attacks]")].replace('[threat]\nnorm = "linf"\neps = 0.2\n', "")
     (tmp_path / "board.toml").write_text(clean)
-    options = {"device": "cpu", "jobs": 1, "data_dir": None, "plugins": [], "plan": False}
+    options = {"device": "cpu", "place": Place(), "data_dir": None, "plugins": [], "plan": False}
     with pytest.raises(BadParameter, match="--audit: audited has no threat model"):
         run_board(str(tmp_path), None, [], audits=True, **options)  # type: ignore[arg-type]
 

@@ -17,7 +17,8 @@ import robustnoise as rn
 from robustnoise.board import board_from, load_board
 from robustnoise.cli.app import app
 from robustnoise.errors import MissingExtra
-from robustnoise.harness.runner import plan, run
+from robustnoise.harness.planning import plan
+from robustnoise.harness.runner import run
 from robustnoise.leaderboard import Contents
 from robustnoise.store import Store
 

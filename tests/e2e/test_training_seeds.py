@@ -11,7 +11,8 @@ import robustnoise as rn
 from robustnoise.board import board_from
 from robustnoise.errors import BadBoard
 from robustnoise.harness.bench import Bench
-from robustnoise.harness.runner import plan, run
+from robustnoise.harness.planning import plan
+from robustnoise.harness.runner import run
 from robustnoise.store import Store
 
 TEXT = """

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from robustnoise.building import build
-from robustnoise.harness import memory
 from robustnoise.harness.memory import Memory
 from robustnoise.models.classifier import Wrapper
 from robustnoise.protocols import Answer, Classifier, Context
@@ -52,16 +51,13 @@ def test_other_noise_other_images_and_other_nets_are_asked_again() -> None:
 
 
 def test_a_full_memory_forgets_and_answers_the_same() -> None:
-    coin, remembering = Counting(0.6, SHAPE, CLASSES), Memory()
+    coin = Counting(0.6, SHAPE, CLASSES)
     vote = _voting("vote(5)", coin)
     expected = vote.predict(X, noise=SeedStream(1)).labels
-    memory_limit, memory.LIMIT = memory.LIMIT, 300
-    try:
-        vote = remembering.attach(vote)
-        assert torch.equal(vote.predict(X, noise=SeedStream(1)).labels, expected)
-        assert torch.equal(vote.predict(X, noise=SeedStream(1)).labels, expected)
-    finally:
-        memory.LIMIT = memory_limit
+    for limit in (0, 300):
+        remembering = Memory(limit).attach(vote)
+        assert torch.equal(remembering.predict(X, noise=SeedStream(1)).labels, expected)
+        assert torch.equal(remembering.predict(X, noise=SeedStream(1)).labels, expected)
 
 
 def test_a_classifier_with_layers_or_without_noise_is_left_alone() -> None:

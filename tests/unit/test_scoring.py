@@ -35,11 +35,8 @@ IMAGES = np.array([255] * 150 + [10] * 30 + [0] * 20, np.uint8).reshape(200, 1, 
 LABELS = np.array([0] * 140 + [1] * 60)
 
 
-@pytest.mark.parametrize("chunk", [128, 256])
-def test_passes_are_summed_over_images_and_draws_without_padding(chunk: int) -> None:
-    found = count_draws(
-        Thrifty(counts=True), IMAGES, LABELS, 2, SeedStream(0), chunk=chunk, meter=Silent().start("", 0)
-    )
+def test_passes_are_summed_over_images_and_draws_without_padding() -> None:
+    found = count_draws(Thrifty(counts=True), IMAGES, LABELS, 2, SeedStream(0), meter=Silent().start("", 0))
     assert found.passes == 2 * (150 * 1 + 50 * 3)
     assert found.right.tolist() == [2] * 140 + [0] * 60
     assert found.abstained.sum() == 2 * 20
@@ -67,7 +64,7 @@ def test_the_most_frequent_answer_of_ties_the_smallest_and_abstentions_are_answe
 
 
 def test_a_victim_that_counts_nothing_costs_the_same_each_time() -> None:
-    found = count_draws(Thrifty(counts=False), IMAGES, LABELS, 1, SeedStream(0), chunk=128, meter=Silent().start("", 0))
+    found = count_draws(Thrifty(counts=False), IMAGES, LABELS, 1, SeedStream(0), meter=Silent().start("", 0))
     assert found.passes is None
     assert Tally(found.right, found.abstained, None, 1, None).mean_passes(3) == 3
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from typing import Any, Protocol
 
 import numpy as np
 
 from robustnoise.errors import TargetFailed
 from robustnoise.models.targets.base import Array, Output
+from robustnoise.npy import read_header
 
 
 class Codec(Protocol):
@@ -69,16 +71,11 @@ class Npy:
         """See `Codec.decode`; the size is held against the header before any memory is taken."""
         file = io.BytesIO(body)
         try:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(file)
-        except Exception:  # noqa: BLE001 - numpy evaluates the header, and raises whatever that does
+            shape, fortran, dtype = read_header(file)
+        except ValueError:
             raise TargetFailed("the answer is no npy file") from None
         data = body[file.tell() :]
-        count = 1
-        for n in shape:
-            count *= n
-        if dtype.kind not in "fiu" or fortran or any(n < 0 for n in shape) or count * dtype.itemsize != len(data):
+        if dtype.kind not in "fiu" or fortran or math.prod(shape) * dtype.itemsize != len(data):
             raise TargetFailed(f"the npy answer of {len(data)} bytes doesn't hold {dtype} {shape} in rows")
         return np.frombuffer(data, dtype).reshape(shape)
 

@@ -108,20 +108,27 @@ class Journal:
     def _take(self, line: bytes) -> None:
         digest, _, body = line.rstrip(b"\n").partition(b" ")
         if digest != _digest(body):
-            raise CorruptArtifact(
-                f"{self.path}: the line at byte {self._read} doesn't match its hash. Without that line the file is "
-                "whole again, and the rows it held are paid for anew."
-            )
-        event = json.loads(body)
+            raise self._damaged("doesn't match its hash")
+        try:
+            event = json.loads(body)
+            sent = int(event.get("sent", 0))
+            answers = {key: base64.b64decode(value) for key, value in event.get("answers", {}).items()}
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+            raise self._damaged("is none that a journal holds") from None
         if self._read == 0 and event != {"format": FORMAT, "target": self.target}:
             raise BadParameter(
                 f"{self.path} is the journal of another target, or of another declaration of this one (address, name, "
                 "output, shape). Give each a journal of its own."
             )
-        self.charged += event.get("sent", 0)
-        for key, value in event.get("answers", {}).items():
-            self._answers[key] = base64.b64decode(value)
+        self.charged += sent
+        self._answers |= answers
         self._read += len(line)
+
+    def _damaged(self, how: str) -> CorruptArtifact:
+        return CorruptArtifact(
+            f"{self.path}: the line at byte {self._read} {how}. Without that line the file is whole again, and the "
+            "rows it held are paid for anew."
+        )
 
     def _append(self, handle: int, event: Mapping[str, object]) -> None:
         body = json.dumps(event, separators=(",", ":")).encode()

@@ -24,6 +24,10 @@ from robustnoise.building import build
 from robustnoise.compose import Identity
 from robustnoise.errors import AttackFailed
 from robustnoise.harness.bench import Bench
+from robustnoise.harness.cells import NotCached
+from robustnoise.harness.executors.base import Executor
+from robustnoise.harness.executors.processes import Processes
+from robustnoise.harness.executors.serial import Serial
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
 from robustnoise.records import EvaluationRecord
@@ -91,11 +95,11 @@ def pairs(records: list[EvaluationRecord]) -> set[tuple[str, str]]:
     return {(r.victim.victim["name"], r.attack["name"]) for r in records if r.attack}
 
 
-@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_the_rest_of_a_run_is_made(tmp_path: Path, jobs: int) -> None:
+@pytest.mark.parametrize("executor", [Serial(), pytest.param(Processes(2), marks=pytest.mark.slow)])
+def test_the_rest_of_a_run_is_made(tmp_path: Path, executor: Executor) -> None:
     failures: list[str] = []
     attacks = {"null": "null", "crash": CRASH, "transfer": "transfer(independent(model=mlp(hidden=8)), fgsm)"}
-    found = run(experiment(attacks), Store(tmp_path), jobs=jobs, failures=failures)
+    found = run(experiment(attacks), Store(tmp_path), executor=executor, failures=failures)
     assert pairs(found) == {(v, a) for v in ("first", "second") for a in ("null", "transfer")}
     assert sorted(line.split(" failed: ")[0] for line in failures) == ["craft first crash", "craft second crash"]
     assert all("ART" in line and "GeoDA" in line and "np.mat" in line for line in failures)
@@ -132,8 +136,8 @@ def test_a_crash_on_a_shared_substitute_is_one_failure(tmp_path: Path) -> None:
     assert len(failures) == 1
 
 
-@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_crash_in_a_training_takes_the_rows_of_its_victims(tmp_path: Path, jobs: int) -> None:
+@pytest.mark.parametrize("executor", [Serial(), pytest.param(Processes(2), marks=pytest.mark.slow)])
+def test_a_crash_in_a_training_takes_the_rows_of_its_victims(tmp_path: Path, executor: Executor) -> None:
     crashing = "pgd-training(epochs=1, ramp=0, inner=art-crafter(CarliniL2Method, 'max_iter=-1'))"
     mlp = build("mlp(hidden=8)", "model")
     whole = experiment({"null": "null", "transfer": "transfer(independent(model=mlp(hidden=8)), fgsm)"})
@@ -143,7 +147,12 @@ def test_a_crash_in_a_training_takes_the_rows_of_its_victims(tmp_path: Path, job
     )
     failures: list[str] = []
     # They come first, so that what all victims share would be made under the name of one that failed.
-    found = run(replace(whole, victims=(*trained, *whole.victims)), Store(tmp_path), jobs=jobs, failures=failures)
+    found = run(
+        replace(whole, victims=(*trained, *whole.victims)),
+        Store(tmp_path),
+        executor=executor,
+        failures=failures,
+    )
     assert pairs(found) == {(v, a) for v in ("first", "second") for a in ("null", "transfer")}
     assert sorted(line.split(" failed: ")[0] for line in failures) == ["train broken", "train noisy"]
     assert all("ART" in line and "CarliniL2Method" in line for line in failures)
@@ -153,6 +162,8 @@ def test_a_training_that_victims_share_is_tried_once(tmp_path: Path, monkeypatch
     tried: list[str] = []
 
     def fail(bench: Bench, victim: Victim) -> None:
+        if not bench.compute:
+            raise NotCached("train")
         tried.append(victim.name)
         raise AttackFailed("it asserts")
 

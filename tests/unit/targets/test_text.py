@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from robustnoise.board import board_from
 from robustnoise.cli.app import app
 from robustnoise.errors import BadBoard, BadParameter, RobustnoiseError, TargetFailed
+from robustnoise.harness.executors.processes import Processes
 from robustnoise.harness.runner import run
 from robustnoise.models import create, save_classifier
 from robustnoise.models.targets.text import TargetText
@@ -270,7 +271,7 @@ def test_a_board_of_targets(here: Path) -> None:
         assert board.ranks(plain["setting"], plain["attack"], plain["victim"])
         plain["victim"]["target"] = {"text": "other.safetensors", "options": {}}
         assert not board.ranks(plain["setting"], plain["attack"], plain["victim"])
-    parallel = run(experiment, Store(here / "two"), jobs=2)
+    parallel = run(experiment, Store(here / "two"), executor=Processes(2))
     assert [r.to_json()["outcome"] for r in parallel] == [r.to_json()["outcome"] for r in records]
 
 

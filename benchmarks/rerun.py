@@ -1,0 +1,93 @@
+"""How long the command takes on a board of 500 cells that is finished, and whether it changes a byte.
+
+    python -m benchmarks.rerun
+
+A board of 62 victims under four attacks on digits is made once in a temporary folder (a minute), then run again in new
+processes. Beside wall clock and processor time stands what merely loading the libraries takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from robustnoise.store import Store
+
+VICTIMS = 62
+HEAD = """
+schema = 1
+name = "many"
+[data]
+name = "digits"
+train = 200
+attacker = 60
+validation = 40
+evaluation = 60
+[threat]
+norm = "linf"
+eps = 0.2
+[budget]
+total = 200
+[run]
+model = "mlp(hidden=8)"
+undefended = "plain"
+draws = 3
+threads = 1
+[attacks]
+null = "null"
+random-noise = "random-noise"
+shared = "transfer(independent(plain-training(epochs=2), mlp(hidden=8)), fgsm)"
+asking = "transfer(jacobian(10, rounds=2, epochs=2, model=mlp(hidden=8)), fgsm)"
+[victims]
+plain = "plain-training(epochs=2)"
+"""
+COMMAND = [sys.executable, "-c", "from robustnoise.cli import main; main()", "run", "board"]
+LOADING = [sys.executable, "-c", "import torch, sklearn.datasets, scipy.stats, pydantic, typer, rich.console"]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=3, help="how often each is run (default 3)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "board").mkdir()
+        noisy = (f'noisy-{i} = "plain-training(epochs=2) | gaussian-input-noise(sigma={i / 200})"\n'
+                 for i in range(1, VICTIMS))  # fmt: skip
+        (folder / "board" / "board.toml").write_text(HEAD + "".join(noisy))
+        _timed(COMMAND, folder)
+        cells = len(list(Store(folder / "cache" / "store").cells()))
+        before = _bytes(folder)
+        print(f"{cells} cells, {sum(1 for _ in folder.rglob('rows/*.json'))} rows")
+        print("| | wall, s | processor, s |")
+        print("|---|---|---|")
+        for what, command in (("libraries alone", LOADING), ("the finished board again", COMMAND)):
+            taken = [_timed(command, folder) for _ in range(arguments.times)]
+            wall, processor = (sorted(times)[len(taken) // 2] for times in zip(*taken, strict=True))
+            print(f"| {what} | {wall:.2f} | {processor:.2f} |")
+        changed = [path for path, content in _bytes(folder).items() if before.get(path) != content]
+        print("no byte changed" if not changed and len(_bytes(folder)) == len(before) else f"changed: {changed}")
+
+
+def _timed(command: list[str], folder: Path) -> tuple[float, float]:
+    """Wall clock and processor time of a command, seconds."""
+    environment = {**os.environ, "ROBUSTNOISE_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    started, before = time.monotonic(), os.times()
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    after = os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.monotonic() - started, spent
+
+
+def _bytes(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What cells cost: counted before, measured as they are made, estimated from both."""

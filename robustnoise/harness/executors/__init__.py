@@ -1,0 +1,1 @@
+"""Where the cells of a board are made: in this process, in several, or on a cluster."""

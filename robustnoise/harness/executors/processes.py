@@ -1,0 +1,105 @@
+"""Several processes of this machine, through joblib's loky."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from robustnoise.errors import BadParameter
+from robustnoise.harness.executors.base import Workers
+from robustnoise.harness.executors.job import Group, Job, Made
+
+IDLE_SECONDS = 600
+"""After so long without work a worker ends, and the next cell starts another."""
+ORPHAN_SECONDS = 2.0
+"""How often a worker looks whether its run is still there: nothing is left behind by one that was killed."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Workers that each keep their networks, measurements and remembered passes from one cell to the next.
+
+    Args:
+        jobs: how many.
+
+    Raises:
+        BadParameter: fewer than one.
+    """
+
+    jobs: int
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise BadParameter(f"jobs = {self.jobs}: expected at least 1.")
+
+    @contextmanager
+    def workers(self, job: Job) -> Iterator[Workers]:
+        """As many as there is work for; one that is lost, or ran out of memory, is replaced."""
+        idle: list[Any] = []
+        busy: dict[Future[Made], tuple[int, Any]] = {}
+
+        def run(groups: Sequence[Group]) -> Iterator[tuple[int, Made | None]]:
+            waiting = list(enumerate(groups))[::-1]
+            while waiting or busy:
+                while waiting and len(busy) < self.jobs:
+                    number, group = waiting.pop()
+                    pool = idle.pop() if idle else _pool(job)
+                    busy[pool.submit(_make, list(group))] = number, pool
+                done, _ = wait(busy, return_when=FIRST_COMPLETED)
+                for future in done:
+                    number, pool = busy.pop(future)
+                    made = _made(future)
+                    if made is None or any(failure is not None and failure.again for failure in made.values()):
+                        pool.shutdown(wait=False, kill_workers=True)
+                    else:
+                        idle.append(pool)
+                    yield number, made
+
+        try:
+            yield run
+        finally:
+            for pool in (*idle, *(pool for _, pool in busy.values())):
+                pool.shutdown(wait=True, kill_workers=True)
+
+
+def _pool(job: Job) -> Any:
+    """One process. Of a pool of several nobody can tell which cell was the end of one, and all end with it."""
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    return ProcessPoolExecutor(max_workers=1, timeout=IDLE_SECONDS, initializer=_start, initargs=(job,))
+
+
+def _made(future: Future[Made]) -> Made | None:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return None
+
+
+_job: Job | None = None
+"""In a worker, what it was told at its start."""
+
+
+def _start(job: Job) -> None:
+    global _job  # noqa: PLW0603 - a worker's own
+    _job = job
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended, which tells nobody if it was killed."""
+    while os.getppid() == parent:
+        time.sleep(ORPHAN_SECONDS)
+    os._exit(1)
+
+
+def _make(group: Group) -> Made:
+    assert _job is not None
+    return _job.make(group)

@@ -1,0 +1,48 @@
+"""Cells that were lost with their worker, or for want of memory, are made again: up to three times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from robustnoise.harness.executors.base import Workers
+from robustnoise.harness.executors.job import Group
+from robustnoise.harness.failed import LOST, Failure
+
+TRIES = 3
+
+
+def make_all(
+    workers: Workers,
+    groups: Sequence[Group],
+    done: Callable[[str], None],
+    lost: Callable[[str], Failure] = lambda _: LOST,
+) -> dict[str, str | None]:
+    """Make every cell of `groups`.
+
+    Args:
+        workers: who makes them.
+        groups: by `Task.work`.
+        done: told of each cell that is made, or given up.
+        lost: why a cell isn't there whose worker was lost.
+
+    Returns:
+        by `Task.work` why the cell is missing; None where it isn't.
+    """
+    reasons: dict[str, str | None] = {}
+    tries: Counter[str] = Counter()
+    waiting = list(groups)
+    while waiting:
+        again: list[Group] = []
+        for number, made in workers(waiting):
+            for name in waiting[number]:
+                failure = lost(name) if made is None else made[name]
+                tries[name] += 1
+                if failure is not None and failure.again and tries[name] < TRIES:
+                    again.append([name])  # alone: a cell that is the end of every worker takes no other with it
+                    continue
+                tried = f" (tried {tries[name]} times)" if failure and failure.again else ""
+                reasons[name] = failure and failure.reason + tried
+                done(name)
+        waiting = again
+    return reasons

@@ -1,0 +1,164 @@
+"""The parts of executing: tries, shards, claims."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from robustnoise.errors import AttackFailed, BadParameter, StoreError
+from robustnoise.harness.claims import claimed
+from robustnoise.harness.executors.cluster import RayCluster
+from robustnoise.harness.executors.job import Group, Made
+from robustnoise.harness.executors.processes import Processes
+from robustnoise.harness.failed import Failure, attempt
+from robustnoise.harness.shards import Shard
+from robustnoise.harness.tries import TRIES, make_all
+
+
+class Deadly:
+    """Workers that are lost on a group as long as it holds a cell that is to kill, so many times."""
+
+    def __init__(self, **kills: int) -> None:
+        self.kills, self.asked = Counter(kills), Counter[str]()
+
+    def __call__(self, groups: Sequence[Group]) -> Iterator[tuple[int, Made | None]]:
+        for number, group in reversed(list(enumerate(groups))):
+            self.asked.update(group)
+            killers = [name for name in group if self.kills[name] > 0]
+            self.kills.subtract(killers)
+            yield number, None if killers else dict.fromkeys(group)
+
+
+def test_cells_of_a_lost_worker_are_made_again() -> None:
+    workers, told = Deadly(b=1), list[str]()
+    assert make_all(workers, [["a", "b"], ["c"]], told.append) == {"a": None, "b": None, "c": None}
+    assert workers.asked == {"a": 2, "b": 2, "c": 1}
+    assert sorted(told) == ["a", "b", "c"]
+
+
+def test_a_cell_that_ends_every_worker_is_given_up_and_takes_no_other_with_it() -> None:
+    workers, told = Deadly(b=99), list[str]()
+    reasons = make_all(workers, [["a", "b"], ["c"]], told.append)
+    assert reasons["b"] is not None
+    assert "its worker was lost" in reasons["b"]
+    assert reasons["b"].endswith("(tried 3 times)")
+    assert reasons["a"] is reasons["c"] is None
+    assert workers.asked["b"] == TRIES
+    assert sorted(told) == ["a", "b", "c"]
+
+
+def test_what_fails_the_same_way_every_time_is_tried_once() -> None:
+    asked = Counter[str]()
+
+    def workers(groups: Sequence[Group]) -> Iterator[tuple[int, Made | None]]:
+        for number, group in enumerate(groups):
+            asked.update(group)
+            yield number, {name: Failure("it asserts", again=False) for name in group}
+
+    assert make_all(workers, [["a"]], lambda _: None) == {"a": "it asserts"}
+    assert asked == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (AttackFailed("it asserts"), False),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: device lost"), True),
+    ],
+)
+def test_want_of_memory_is_another_failure_than_an_attacks(error: Exception, again: bool) -> None:
+    def fail() -> None:
+        raise error
+
+    failure = attempt(fail)
+    assert failure is not None
+    assert failure.again is again
+    assert failure.reason
+
+
+def test_a_bug_costs_its_cell_and_what_the_next_would_meet_ends_the_run() -> None:
+    def fail(error: Exception) -> None:
+        raise error
+
+    failure = attempt(functools.partial(fail, RuntimeError("a bug")))
+    assert failure is not None
+    assert not failure.again
+    assert failure.reason.startswith("RuntimeError: a bug (test_executing.py, line ")
+    with pytest.raises(StoreError, match="full"):
+        attempt(functools.partial(fail, StoreError("full")))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_every_cell_is_one_parts(count: int) -> None:
+    names = [f"score victim {i}" for i in range(20)]
+    parts = [Shard(i, count).own(names) for i in range(1, count + 1)]
+    assert sorted(name for part in parts for name in part) == sorted(names)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert [Shard(i, count).own(reversed(names)) for i in range(1, count + 1)] == parts
+
+
+def test_parts_stay_the_same_from_one_python_to_the_next() -> None:
+    assert Shard(1, 2).own(["a", "b", "c", "d"]) == {"b", "d"}
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "-1/2", "1/0", "", "½/2"])
+def test_a_part_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(BadParameter, match="shard"):
+        Shard.parse(text)
+
+
+def test_impossible_places_are_refused() -> None:
+    for make in (lambda: Processes(0), lambda: RayCluster(0), lambda: RayCluster(gpus=-1.0)):
+        with pytest.raises(BadParameter, match="expected"):
+            make()
+
+
+def test_one_at_a_time_holds_a_claim(tmp_path: Path) -> None:
+    path, inside, most = tmp_path / "claims" / "a", [0], [0]
+
+    def work() -> None:
+        for _ in range(20):
+            with claimed(path):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                inside[0] -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+    assert not list(path.parent.iterdir())
+
+
+def _hold(path: Path, held: object) -> None:
+    with claimed(path):
+        held.set()  # type: ignore[attr-defined]
+        threading.Event().wait()
+
+
+def test_a_claim_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    held = context.Event()
+    process = context.Process(target=_hold, args=(tmp_path / "a", held))
+    process.start()
+    assert held.wait(20)
+    process.kill()
+    process.join()
+    with claimed(tmp_path / "a"):
+        pass
+
+
+def test_without_a_place_for_locks_work_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with claimed(tmp_path / "file" / "a"):
+        pass
