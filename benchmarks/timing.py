@@ -41,11 +41,6 @@ def in_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) -> Se
     return {who: times[1:] for who, times in taken.items()}
 
 
-def ratio(of: Sequence[float], to: Sequence[float]) -> float:
-    """The median over rounds of ``of / to``."""
-    return statistics.median(a / b for a, b in zip(of, to, strict=True))
-
-
 def told(of: Sequence[float], to: Sequence[float]) -> str:
     """The ratio with its spread over rounds."""
     each = [a / b for a, b in zip(of, to, strict=True)]
