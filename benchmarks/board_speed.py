@@ -2,10 +2,10 @@
 
     python -m benchmarks.board_speed
 
-The net is the shipped `mnist-pgd`; the attacker has two other shipped nets and transfers from them; nothing is trained in
-the timed part. The script makes its cells as ART's examples do: for each defense and
-attack it generates the images and counts the right answers, over the same number of draws. A second reading of it, with
-the images generated once and kept, says what sharing alone brings. What the script doesn't do: rounding to 8 bit,
+The net is the shipped `mnist-pgd`; the attacker has two other shipped nets and transfers from them; nothing is trained
+in the timed part. The script makes its cells as ART's examples do: for each defense and attack it generates the images
+and counts the right answers, over the same number of draws. A second reading of it, with the images generated once and
+kept, says what sharing alone brings. What the script doesn't do: rounding to 8 bit, agreement of attacker and victim,
 scoring on draws of their own for the choice of the worst attack, intervals, records, resuming.
 """
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.performance [--only gradients] [--quick]
 
-Every part is printed; with `--only` or `--quick` no page is written, since it holds whole runs alone. It takes the data sets mnist and
-cifar10. torchattacks is compared where it is installed beside: `pip install --no-deps torchattacks`.
+Every part is printed; with `--only` or `--quick` no page is written: it holds whole runs alone. It takes the data sets
+mnist and cifar10. torchattacks is compared where it is installed beside: `pip install --no-deps torchattacks`.
 """
 
 from __future__ import annotations
