@@ -66,13 +66,15 @@ def test_bfloat16_has_cells_and_rows_of_its_own_and_says_what_was_compared(tmp_p
     told = record.provenance["precision"]
     assert (told["used"], told["images"]) == ("bfloat16", BLOCK)
     assert crafting.agrees(told["float32"], told["bfloat16"])
+    assert told["same_way"] >= crafting.SAME
     assert not np.array_equal(_images(usual, store), _images(fast, store)), "nothing was crafted in bfloat16"
 
 
+@pytest.mark.parametrize(("limit", "value"), [("TOLERANCE", -1.0), ("SAME", 1.1)])
 def test_where_the_precisions_disagree_all_is_crafted_in_float32(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
 ) -> None:
-    monkeypatch.setattr(crafting, "TOLERANCE", -1.0)
+    monkeypatch.setattr(crafting, limit, value)
     store = Store(tmp_path)
     usual, fast = _cells(store)
     assert fast.facts["precision"]["used"] == "float32"
@@ -90,6 +92,27 @@ def test_too_few_images_to_compare_are_crafted_in_float32(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("difference", "same"), [(0.0, True), (0.003, True), (-0.003, True), (0.0031, False)])
 def test_agreement_is_within_three_tenths_of_a_point(difference: float, same: bool) -> None:
     assert crafting.agrees(0.5, 0.5 + difference) is same
+
+
+def test_the_share_of_values_that_go_the_same_way() -> None:
+    origin = torch.tensor([0, 255, 100, 100], dtype=torch.uint8)
+    first = torch.tensor([0, 254, 90, 255], dtype=torch.uint8)  # left, lowered, lowered, raised
+    second = torch.tensor([1, 0, 99, 0], dtype=torch.uint8)  # raised, lowered, lowered, lowered
+    assert crafting.same_way(origin, first, second) == 0.5
+    assert crafting.same_way(origin, first, first) == 1
+
+
+def test_a_source_that_notices_nothing_does_not_vouch_for_bfloat16() -> None:
+    """Of two rounded terms of a pixel's gradient their difference is left: its sign is chance, too small to matter."""
+    generator = torch.Generator().manual_seed(0)
+    sign, part = torch.randn(500, generator=generator).sign(), 1 + torch.rand(500, generator=generator)
+    exact = torch.cat([1000 * torch.ones(100), 1e-4 * sign])
+    coarse = torch.cat([1000 * torch.ones(100), (part + 1e-4 * sign).bfloat16().float() - part.bfloat16().float()])
+    origin = torch.full((600,), 100, dtype=torch.uint8)
+    first, second = ((origin + (20 * g.sign()).to(torch.int16)).to(torch.uint8) for g in (exact, coarse))
+    losses = [float((exact * (levels.float() - 100)).sum()) for levels in (first, second)]
+    assert losses[1] > 0.999 * losses[0], "the source sees no difference"
+    assert crafting.same_way(origin, first, second) < crafting.SAME
 
 
 def test_a_lowered_source_rounds_products_and_answers_as_before() -> None:
