@@ -2,8 +2,8 @@
 
 bfloat16 has 8 bits, so a gradient in it could weaken an attack. Whether it does is measured where it is used: the first
 images are crafted in both precisions, and those of bfloat16 are taken only where the source is right as often on both
-and both are the same images but for a few pixels. The source alone can't tell: where many entries of its gradient are 100,000
-times smaller than the largest, rounding decides their signs; the source hardly notices, and other nets do.
+and both are the same images but for a few pixels. The source alone can't tell: where many entries of its gradient are
+100,000 times smaller than the largest, rounding decides their signs; the source hardly notices, and other nets do.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ COMPARED = 8 * BLOCK
 TOLERANCE = 0.003
 """By how much the source's accuracy on them may differ."""
 SAME = 0.85
-"""Share of the values that must go the same way in both. Chosen between what was measured (docs/boards.md): 0.91 to 0.99
-where transfer is the same within 2 points, 0.71 to 0.73 where it differs by 7 to 15."""
+"""Share of the values that must go the same way in both. Chosen between what was measured (docs/boards.md):
+0.91 to 0.99 where transfer is the same within 2 points, 0.71 to 0.73 where it differs by 7 to 15."""
 
 
 def craft(

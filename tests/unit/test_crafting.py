@@ -35,7 +35,13 @@ def _on_any_processor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _experiment(n: int = BLOCK + 9, **changes: Any) -> Experiment:
     victim = Victim("net", Identity(), classifier=toy_model())
-    known = {"dataset": toy_dataset(n), "sizes": {}, "threat": Linf(0.5), "budget": Budget(), "draws": 2}
+    known: dict[str, Any] = {
+        "dataset": toy_dataset(n),
+        "sizes": {},
+        "threat": Linf(0.5),
+        "budget": Budget(),
+        "draws": 2,
+    }
     return Experiment(**known | {"victims": (victim,), "attacks": (ATTACK,)} | changes)
 
 
