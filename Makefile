@@ -53,9 +53,8 @@ format: install  ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install  ## run the benchmarks
-	@test -d benchmarks || { echo "There is no folder benchmarks/ yet." >&2; exit 1; }
-	$(BIN)/python -m benchmarks
+bench: install  ## measure the speed beside other libraries and write docs/performance.md
+	$(BIN)/python -m benchmarks.performance
 
 screenshots: install  ## draw the documents' pictures of boards; needs Chromium
 	$(BIN)/python -m tools.screenshots

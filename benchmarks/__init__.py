@@ -1,1 +1,1 @@
-"""Side-by-side timings; `make bench` runs them all. Nothing here is packaged."""
+"""Side-by-side timings, which `make bench` runs, and other measurements; nothing here is packaged."""

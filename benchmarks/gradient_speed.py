@@ -1,11 +1,10 @@
-"""PGD-20 beside Foolbox, ART and torchattacks: the same network, images, steps and float32, in one process.
+"""PGD-20 and MI-FGSM-10 beside torchattacks, Foolbox and ART: the same nets, images, steps, in one process.
 
     python -m benchmarks.gradient_speed
 
 Theirs get the network as a person has it, its parameters requiring gradients; ours freezes a copy, as every classifier
-here is. Printed are median times, their ratio to ours, and the mean loss that each attack reaches, which must agree.
-torchattacks pins old packages and is no dependency of this project: install it beside with
-`pip install --no-deps torchattacks`; without it, its column is left out.
+here is. Ours runs in float32 and in bfloat16. torchattacks pins old packages and is no dependency of this project:
+install it beside with `pip install --no-deps torchattacks`; without it, its column is left out.
 """
 
 from __future__ import annotations
@@ -13,82 +12,166 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-import robustnoise as rn
-from benchmarks.strangers import Counter, art_pgd, foolbox_pgd
-from robustnoise.allocator import keep_memory
+from benchmarks.nets import SIZES, TRAIN, Case, case
+from benchmarks.strangers import (
+    Counter,
+    art_mi_fgsm,
+    art_pgd,
+    foolbox_mi_fgsm,
+    foolbox_pgd,
+    has_torchattacks,
+    torchattacks_mi_fgsm,
+    torchattacks_pgd,
+)  # fmt: skip
+from benchmarks.timing import Seconds, in_turns, matrix_rate, milliseconds, one_thread, told
+from robustnoise.blocks import block_ranges
 from robustnoise.building import build
+from robustnoise.errors import BadParameter
+from robustnoise.harness.crafting import SAME, agrees, lowered, same_way
+from robustnoise.protocols import Classifier
 from robustnoise.seeds import SeedStream
+from robustnoise.threat import Linf
+from robustnoise.training import need_bfloat16
 
-NETS = {
-    "small-cnn": (1, 28, 28),
-    "madry-mnist": (1, 28, 28),
-    "resnet9(width=16)": (3, 32, 32),
-}
-EPS, STEPS, STEP = 0.1, 20, 0.0125
+OURS, FAST = "robustnoise", "robustnoise, bfloat16"
+Attack = Callable[..., Tensor]
+ATTACKS: dict[str, tuple[str, int, dict[str, Attack]]] = {
+    "PGD-20": (
+        "pgd(steps=20, relative_step=0.125)", 20,
+        {"torchattacks": torchattacks_pgd, "Foolbox": foolbox_pgd, "ART": art_pgd},
+    ),
+    "MI-FGSM-10": (
+        "mi-fgsm(steps=10, relative_step=0.125)", 10,
+        {"torchattacks": torchattacks_mi_fgsm, "Foolbox": foolbox_mi_fgsm, "ART": art_mi_fgsm},
+    ),
+}  # fmt: skip
+"""Ours as a text, its steps of an eighth of the radius, and theirs."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one attack took and left on one net."""
+
+    seconds: Seconds
+    accuracy: dict[str, float]
+    share: float
+    """Of the machine's rate of matrix products, in float32; what our ascent needs for products alone."""
+
+    def cells(self, who: str) -> tuple[str, ...]:
+        """Time, its ratio to ours in float32 and in bfloat16, accuracy."""
+        times = self.seconds[who]
+        to_fast = told(times, self.seconds[FAST]) if FAST in self.seconds else "-"
+        return milliseconds(times), told(times, self.seconds[OURS]), to_fast, f"{100 * self.accuracy[who]:.1f}"
+
+
+def compare(name: str, on: Case, rounds: int) -> Outcome:
+    """Time an attack of `ATTACKS`, ours and theirs in turns, on all images of a case in one batch."""
+    text, steps, others = ATTACKS[name]
+    crafter, threat, step = build(text, "crafter"), Linf(on.eps), on.eps / 8
+    images: dict[str, Tensor] = {}
+    contestants: dict[str, Callable[[], object]] = {}
+
+    def ours(who: str, source: Classifier) -> None:
+        def run() -> None:
+            images[who] = crafter.craft(source, on.x, on.y, threat, SeedStream(0))
+
+        contestants[who] = run
+
+    def theirs(who: str, attack: Attack) -> None:
+        net = Counter(copy.deepcopy(on.model.module).requires_grad_(True).eval())
+
+        def run() -> None:
+            images[who] = attack(net, on.x, on.y, on.eps, seed=0, steps=steps, step=step)
+
+        contestants[who] = run
+
+    ours(OURS, on.model)
+    if has_bfloat16():
+        ours(FAST, lowered(on.model, "cpu"))
+    for who, attack in others.items():
+        if who != "torchattacks" or has_torchattacks():
+            theirs(who, attack)
+    seconds = in_turns(contestants, rounds)
+    with FlopCounterMode(display=False) as counter:
+        on.model.module(on.x.clone().requires_grad_(True)).sum().backward()  # its parameters are frozen
+    needed = steps * counter.get_total_flops()
+    share = needed / statistics.median(seconds[OURS]) / matrix_rate()
+    return Outcome(seconds, {who: on.accuracy(x) for who, x in images.items()}, share)
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor has instructions for it."""
+    try:
+        need_bfloat16(torch.device("cpu"))
+    except BadParameter:
+        return False
+    return True
+
+
+def agreement(name: str, on: Case) -> tuple[float, float, float]:
+    """Robust accuracy after our attack in float32 and bfloat16, block by block as a board crafts, and `same_way`."""
+    crafter, threat = build(ATTACKS[name][0], "crafter"), Linf(on.eps)
+
+    def made(source: Classifier) -> Tensor:
+        blocks = [
+            crafter.craft(source, on.x[a:b], on.y[a:b], threat, SeedStream(0, (number,)))
+            for number, a, b in block_ranges(len(on.x))
+        ]
+        return torch.cat(blocks)
+
+    exact, fast = made(on.model), made(lowered(on.model, "cpu"))
+    origin = (on.x * 255).round().to(torch.uint8)
+    same = same_way(origin, threat.to_levels(origin, exact), threat.to_levels(origin, fast))
+    return on.accuracy(exact), on.accuracy(fast), same
+
+
+def table(rounds: int, sizes: Mapping[str, tuple[int, int]] = SIZES, train: int = TRAIN) -> list[str]:
+    """Lines of Markdown.
+
+    Args:
+        rounds: timings of each.
+        sizes: by net, images of the timed batch, and images on which bfloat16 is held against float32.
+        train: images of a training.
+    """
+    lines = [
+        "| attack | net | by | CPU time | to ours, float32 | bfloat16 | robust accuracy % | of the product rate % |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    checks = [
+        "| attack | net | images | float32 % | bfloat16 % | same way % | agrees |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for net, (images, compared) in sizes.items():
+        whole = case(net, max(images, compared), train=train)
+        for name in ATTACKS:
+            outcome = compare(name, whole.first(images), rounds)
+            for who in outcome.seconds:
+                share = f"{100 * outcome.share:.0f}" if who == OURS else ""
+                lines.append(f"| {name} | {net} | {' | '.join((who, *outcome.cells(who)))} | {share} |")
+            if FAST in outcome.seconds:
+                exact, fast, same = agreement(name, whole.first(compared))
+                verdict = "yes" if agrees(exact, fast) and same >= SAME else "no: a board takes float32"
+                shown = " | ".join(f"{100 * accuracy:.2f}" for accuracy in (exact, fast, same))
+                checks.append(f"| {name} | {net} | {compared} | {shown} | {verdict} |")
+    return [*lines, "", "Whether bfloat16 agrees, as a board checks it (docs/boards.md):", "", *checks]
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="timings of each; their median counts (default 5)")
-    parser.add_argument("--images", type=int, default=128, help="in one batch (default 128)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's threads")
+    parser.add_argument("--rounds", type=int, default=3, help="timings of each; their median counts (default 3)")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
-    torch.set_num_threads(arguments.threads)
-    keep_memory()
-    print(f"PGD-{STEPS}, l-infinity {EPS}, {arguments.images} images, float32, {arguments.threads} threads")
-    for name, shape in NETS.items():
-        seconds, losses = compare(name, shape, arguments.images, arguments.rounds)
-        assert max(losses.values()) - min(losses.values()) < 0.02 * max(losses.values()), losses
-        ratios = ", ".join(f"{who} {seconds[who] / seconds['ours']:.2f}" for who in seconds if who != "ours")
-        print(f"{name:18} ours {seconds['ours'] * 1000:7.1f} ms; times ours: {ratios}")
-
-
-def compare(
-    name: str, shape: tuple[int, int, int], images: int, rounds: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Median seconds and mean loss reached, by attack; timed in turns."""
-    model = rn.models.create(name, shape)
-    theirs = copy.deepcopy(model.module).requires_grad_(True).eval()
-    x = torch.rand(images, *shape, generator=torch.Generator().manual_seed(0))
-    y = torch.arange(images) % 10
-    crafter, threat = build(f"pgd(steps={STEPS}, relative_step={STEP / EPS})", "crafter"), rn.Linf(EPS)
-    counter = Counter(theirs)
-    contestants: dict[str, Callable[[], Tensor]] = {
-        "ours": lambda: crafter.craft(model, x, y, threat, SeedStream(0)),
-        "Foolbox": lambda: foolbox_pgd(counter, x, y, EPS, seed=0, steps=STEPS, step=STEP),
-        "ART": lambda: art_pgd(counter, x, y, EPS, seed=0, steps=STEPS, step=STEP),
-    }
-    if torchattacks := _torchattacks(theirs):
-        contestants["torchattacks"] = lambda: torchattacks(x, y)
-    times: dict[str, list[float]] = {who: [] for who in contestants}
-    losses: dict[str, float] = {}
-    for _ in range(rounds + 1):
-        for who, run in contestants.items():
-            start = time.perf_counter()
-            out = run()
-            times[who].append(time.perf_counter() - start)
-            with torch.no_grad():
-                losses[who] = functional.cross_entropy(model.module(out), y).item()
-    return {who: statistics.median(taken[1:]) for who, taken in times.items()}, losses  # the first round warms up
-
-
-def _torchattacks(net: nn.Module) -> Callable[[Tensor, Tensor], Tensor] | None:
-    try:
-        import torchattacks  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        return None
-    attack: Callable[[Tensor, Tensor], Tensor] = torchattacks.PGD(net, eps=EPS, alpha=STEP, steps=STEPS)
-    return attack
+    one_thread()
+    print("\n".join(table(arguments.rounds)))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,21 @@
 """What noise costs: 16 noisy passes against 16 noise-free ones, on the same images, in one process and one precision.
 
-    python benchmarks/noise_speed.py
+    python -m benchmarks.noise_speed
 
-Prints the median speed of noisy passes as a share of the noise-free speed, for this package and for a naive loop (a
-forward hook that adds `randn_like`), and checks that both add noise of the asked power.
+Prints the speed of noisy passes as a share of the noise-free speed, for this package and for a naive loop (a forward
+hook that adds `randn_like`), and checks that the noise has the asked power. One thread, CPU time.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 import robustnoise as rn
-from robustnoise.allocator import keep_memory
+from benchmarks.timing import Seconds, in_turns, milliseconds, one_thread, told
 from robustnoise.building import build
 from robustnoise.protocols import Classifier, Context
 from robustnoise.seeds import SeedStream
@@ -26,7 +24,6 @@ NETS = {
     "madry-mnist": (1, 28, 28),
     "norm-cnn": (1, 28, 28),
     "resnet9(width=16)": (3, 32, 32),
-    "resnet9(width=32)": (3, 32, 32),
 }
 NOISE = "layer-noise(snr_db=0, power=sample)"
 PASSES = 16
@@ -37,25 +34,27 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="timings of each; their median counts (default 3)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's threads")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    keep_memory()
-    print(f"{NOISE}, {PASSES} passes over {IMAGES} images, float32, {arguments.threads} threads")
-    print(f"{'network':20} {'noise-free':>12} {'noisy':>12} {'naive loop':>12}   share of the noise-free speed")
-    for name, shape in NETS.items():
-        clean, noisy, naive = compare(name, shape, arguments.rounds)
-        print(
-            f"{name:20} {clean * 1000:9.1f} ms {noisy * 1000:9.1f} ms {naive * 1000:9.1f} ms   "
-            f"{clean / noisy:.2f} (naive loop {clean / naive:.2f})"
-        )
+    one_thread()
+    print("\n".join(table(arguments.rounds)))
 
 
-def compare(name: str, shape: tuple[int, int, int], rounds: int) -> tuple[float, float, float]:
-    """Median seconds of the noise-free, the noisy and the naively noisy passes, taken in turns."""
+def table(rounds: int, images: int = IMAGES, nets: Sequence[str] = tuple(NETS)) -> list[str]:
+    """Lines of Markdown."""
+    lines = ["| net | noise-free | noisy | speed, noise-free 1 | of a naive loop |", "|---|---|---|---|---|"]
+    for name in nets:
+        found = compare(name, NETS[name], rounds, images)
+        free, noisy = found["noise-free"], found["noisy"]
+        shown = milliseconds(free), milliseconds(noisy), told(free, noisy), told(free, found["naive"])
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    return lines
+
+
+def compare(name: str, shape: tuple[int, int, int], rounds: int, images: int = IMAGES) -> Seconds:
+    """CPU seconds of `PASSES` noise-free, noisy and naively noisy passes, taken in turns."""
     model = rn.models.create(name, shape)
     noisy = build(NOISE, "defense").apply(model, Context())
-    x = torch.rand(IMAGES, *shape, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(images, *shape, generator=torch.Generator().manual_seed(0))
     check_power(model, noisy, x)
 
     def passes(classifier: Classifier) -> Callable[[], None]:
@@ -75,15 +74,7 @@ def compare(name: str, shape: tuple[int, int, int], rounds: int) -> tuple[float,
         for hook in hooks:
             hook.remove()
 
-    contestants = [passes(model), passes(noisy), naively]
-    times: list[list[float]] = [[], [], []]
-    for _ in range(rounds + 1):
-        for run, taken in zip(contestants, times, strict=True):
-            start = time.perf_counter()
-            run()
-            taken.append(time.perf_counter() - start)
-    clean, own, naive = (statistics.median(taken[1:]) for taken in times)  # the first round warms up
-    return clean, own, naive
+    return in_turns({"noise-free": passes(model), "noisy": passes(noisy), "naive": naively}, rounds)
 
 
 def _add_naively(_layer: nn.Module, _inputs: object, out: Tensor) -> Tensor:

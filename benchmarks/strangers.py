@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from typing import Any
 
@@ -38,7 +39,54 @@ def art_pgd(net: Counter, x: Tensor, y: Tensor, eps: float, *, seed: int, steps:
 
     np.random.seed(seed)  # noqa: NPY002 - ART draws from the global generator
     attack = ProjectedGradientDescentPyTorch(
-        _art_model(net, x), eps=eps, eps_step=step, max_iter=steps, num_random_init=1, batch_size=1000, verbose=False
+        art_classifier(net, x),
+        eps=eps,
+        eps_step=step,
+        max_iter=steps,
+        num_random_init=1,
+        batch_size=1000,
+        verbose=False,
+    )  # fmt: skip
+    return torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
+
+
+def torchattacks_pgd(net: Counter, x: Tensor, y: Tensor, eps: float, *, seed: int, steps: int, step: float) -> Tensor:
+    """Linf PGD with a random start."""
+    from torchattacks import PGD
+
+    torch.manual_seed(seed)
+    out: Tensor = PGD(net.eval(), eps=eps, alpha=step, steps=steps)(x, y)
+    return out
+
+
+def torchattacks_mi_fgsm(
+    net: Counter, x: Tensor, y: Tensor, eps: float, *, seed: int, steps: int, step: float
+) -> Tensor:
+    """Linf MI-FGSM, which draws nothing."""
+    from torchattacks import MIFGSM
+
+    torch.manual_seed(seed)
+    out: Tensor = MIFGSM(net.eval(), eps=eps, alpha=step, steps=steps)(x, y)
+    return out
+
+
+def foolbox_mi_fgsm(net: Counter, x: Tensor, y: Tensor, eps: float, *, seed: int, steps: int, step: float) -> Tensor:
+    """Linf MI-FGSM, which draws nothing."""
+    _foolbox()
+    from foolbox.attacks.mi_fgsm import LinfMomentumIterativeFastGradientMethod
+
+    torch.manual_seed(seed)
+    attack = LinfMomentumIterativeFastGradientMethod(steps=steps, abs_stepsize=step)
+    return _images(attack(_foolbox_model(net), x, y, epsilons=eps)[1])
+
+
+def art_mi_fgsm(net: Counter, x: Tensor, y: Tensor, eps: float, *, seed: int, steps: int, step: float) -> Tensor:
+    """Linf MI-FGSM, which draws nothing."""
+    from art.attacks.evasion import MomentumIterativeMethod
+
+    np.random.seed(seed)  # noqa: NPY002
+    attack = MomentumIterativeMethod(
+        art_classifier(net, x), eps=eps, eps_step=step, max_iter=steps, batch_size=1000, verbose=False
     )
     return torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
 
@@ -48,7 +96,7 @@ def art_square(net: Counter, x: Tensor, y: Tensor, eps: float, *, seed: int, que
     from art.attacks.evasion import SquareAttack
 
     np.random.seed(seed)  # noqa: NPY002
-    model = _art_model(net, x)
+    model = art_classifier(net, x)
     attack = SquareAttack(model, eps=eps, max_iter=queries, nb_restarts=1, batch_size=1000, verbose=False)
     return torch.from_numpy(attack.generate(x.numpy(), np.eye(model.nb_classes, dtype=np.float32)[y.numpy()]))
 
@@ -93,6 +141,11 @@ def foolbox_hop_skip_jump(net: Counter, x: Tensor, y: Tensor, _eps: float, *, se
     return out
 
 
+def has_torchattacks() -> bool:
+    """Whether it is installed beside; no dependency of this project."""
+    return importlib.util.find_spec("torchattacks") is not None
+
+
 def _images(x: Any) -> Tensor:
     out: Tensor = x.raw if hasattr(x, "raw") else x
     return out.detach()
@@ -109,7 +162,8 @@ def _foolbox_model(net: Counter) -> Any:
     return _foolbox().PyTorchModel(net.eval(), bounds=(0, 1), device="cpu")
 
 
-def _art_model(net: Counter, x: Tensor) -> Any:
+def art_classifier(net: nn.Module, x: Tensor) -> Any:
+    """ART's classifier around a net of 10 classes, as a person builds it."""
     from art.estimators.classification import PyTorchClassifier
 
     return PyTorchClassifier(

@@ -258,9 +258,11 @@ class Leaderboard:
             submitted=submitted(listed),
         )
 
-    def _unusual(self, record: EvaluationRecord) -> tuple[bool, bool]:
-        """Orders the rows of one victim and seed: the first, with the board's threads and on the CPU, is shown."""
-        return record.setting.get("threads") != self.board.file.run.threads, record.setting.get("device") != "cpu"
+    def _unusual(self, record: EvaluationRecord) -> tuple[bool, ...]:
+        """Orders the rows of one victim and seed: the first, run as the board says and on the CPU, is shown."""
+        setting, run = record.setting, self.board.file.run
+        other = setting.get("threads") != run.threads, setting.get("precision", "float32") != run.precision
+        return (*other, setting.get("device") != "cpu")
 
     def report(self, contents: Contents | None = None) -> str:
         """REPORT.md, a function of board and rows."""

@@ -68,6 +68,7 @@ class SettingPart(Part):
     identity: int
     threads: int | None = None
     device: str | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class AttackPart(Part):

@@ -48,6 +48,7 @@ from robustnoise.api import (
     Stage,
     Wrapper,
 )
+from robustnoise_defenses.noise.inside import repeating
 from robustnoise_defenses.voting import Ballot, SoftVote
 
 PRIOR_VOTES = 14
@@ -111,7 +112,7 @@ class _Adaptive(Wrapper):
     def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
         n = len(x)
         limit = self.defense.max_passes
-        with torch.inference_mode():
+        with torch.inference_mode(), repeating(self.inner):
             ballot = Ballot(self.num_classes, limit)
             settled = torch.zeros(n, dtype=torch.bool)
             labels, scores = torch.full((n,), -1), torch.zeros(n, self.num_classes)

@@ -25,6 +25,7 @@ from robustnoise.api import (
     Wrapper,
     require_differentiable,
 )
+from robustnoise_defenses.noise.inside import repeating
 
 SOFT_PASSES = 16
 """Passes that an attack with gradients averages in one draw; their activations are held together."""
@@ -87,7 +88,7 @@ class _Voting(Wrapper):
         self.passes = defense.passes * inner.passes
 
     def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
-        with torch.inference_mode():
+        with torch.inference_mode(), repeating(self.inner):
             summary = self._summary()
             spent: Tensor | None = None
             for t in range(self.defense.passes):

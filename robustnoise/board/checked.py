@@ -235,6 +235,7 @@ class Board:
                 draws=self.file.run.draws,
                 seed=self.file.run.seed,
                 threads=self.file.run.threads,
+                precision=self.file.run.precision,
                 device=device,
                 plugin_files=tuple(plugin_files),
             )

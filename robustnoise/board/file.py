@@ -84,7 +84,7 @@ class BudgetPart(Part):
 
 
 class RunPart(Part):
-    """How a run is done; the seed and the threads are part of a row's identity, but not of the protocol.
+    """How a run is done; seed, threads and precision are part of a row's identity, but not of the protocol.
 
     `headline` names the victims that are audited and shown with images; none names all that the board lists. `baseline`
     names the adversarially trained one, without noise, with which an audit compares the nets of noisy victims.
@@ -95,6 +95,7 @@ class RunPart(Part):
     draws: Annotated[int, Field(ge=1, le=10_000)] = 10
     seed: int = 0
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
+    precision: Literal["float32", "bfloat16"] = "float32"
     headline: tuple[EntryName, ...] = ()
     baseline: str | None = None
 

@@ -70,6 +70,7 @@ def audit(
         dataset=replace(experiment.dataset, evaluation=evaluation.take(min(images, len(evaluation)))),
         threat=replace(experiment.threat, access=Access.LABELS),
         budget=Budget(),
+        precision="float32",  # an audit wants the best gradients, not the fastest
         # The ladder is put together when it is known what a victim shows; until then one that suits all.
         attacks=(Attack(null.name, build(null.attack, "attack")),),
     )

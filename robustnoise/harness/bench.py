@@ -13,6 +13,7 @@ from robustnoise.building import spec_of
 from robustnoise.compose import split_stages
 from robustnoise.harness.cells import Cells, Computed, as_torch, once
 from robustnoise.harness.collecting import collect, images_at
+from robustnoise.harness.crafting import craft
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.given import Given
 from robustnoise.harness.looking import look
@@ -160,7 +161,8 @@ class Bench(Cells):
         inputs |= self._machine()
         if isinstance(attack.attack, TwoStage):
             source = self.source(attack, victim)
-            inputs |= {"crafter": spec_of(attack.attack.crafter).to_json(), **self._source_inputs(attack, source)}
+            crafter = spec_of(attack.attack.crafter).to_json()
+            inputs |= {"crafter": crafter, **self._source_inputs(attack, source), **self.experiment.crafting()}
             queries = source.facts["queries"]
             return self._cell("craft", inputs, lambda: self._craft(attack, self._source(attack, source), queries))
         if isinstance(attack.attack, WhiteBox):
@@ -169,6 +171,7 @@ class Bench(Cells):
                 "crafter": spec_of(attack.attack.crafter).to_json(),
                 "victim": model.digest,
                 "seed_data": self._seed_data().digest,
+                **self.experiment.crafting(),
             }
             return self._cell("craft", inputs, lambda: self._craft(attack, model, 0))
         inputs |= {
@@ -208,13 +211,11 @@ class Bench(Cells):
 
     def _craft(self, attack: Attack, model: Classifier, queries: int) -> Computed:
         crafter: Crafter = attack.attack.crafter  # type: ignore[attr-defined]
-        seeds, threat = self.seeds.child("craft", spec_of(crafter).digest()).fork(), self._threat()
+        seeds = self.seeds.child("craft", spec_of(crafter).digest()).fork()
+        meter = self.progress.start(f"attack {attack.name}", len(self.experiment.dataset.evaluation))
         crafter = crafter.informed(self._seed_data())
-
-        def block(number: int, targets: Targets) -> AttackResult:
-            return AttackResult(crafter.craft(model, targets.x, targets.y, threat, seeds.child(number)), 0)
-
-        return self._collect(attack, block, rows=BLOCK), {"queries": queries}
+        images, facts = craft(attack.name, crafter, model, self.experiment, seeds, meter)
+        return {"images": images}, {"queries": queries, **facts}
 
     def _given(self, name: str, given: Given, victim: str) -> Computed:
         split = self.experiment.dataset.evaluation

@@ -20,6 +20,7 @@ from robustnoise.models.targets.text import TargetText
 from robustnoise.protocols import BlackBoxAttack, Classifier, Differentiable, Model, Softened, access_of
 from robustnoise.store import IDENTITY
 from robustnoise.threat import Access, Budget, ThreatModel
+from robustnoise.training import Precision, need_bfloat16
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ class Experiment:
         draws: fresh scoring draws of a stochastic victim; a deterministic one is scored once.
         seed: of training, attacks and scoring.
         scoring_seed: of scoring alone, for draws that no other run has made; None takes `seed`.
+        precision: of the gradients with which attacks craft, see `harness.crafting`; answers are float32 in any case.
         threads: torch threads in a cell; part of the identity, since they decide the last bit of a sum.
         device: where networks run.
         plugin_files: one-file plugins, so that workers can load them.
@@ -182,6 +184,7 @@ class Experiment:
     device: str = "cpu"
     plugin_files: tuple[Path, ...] = field(default=())
     scoring_seed: int | None = None
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         check_parts(self.victims, self.attacks, self.threat, self.undefended)
@@ -194,6 +197,12 @@ class Experiment:
             raise BadParameter(
                 f"device = {self.device!r}: {reason}. Expected cpu, or cuda where there is a GPU."
             ) from None
+        if self.precision == "bfloat16":
+            need_bfloat16(torch.device(self.device))
+
+    def crafting(self) -> dict[str, Any]:
+        """The inputs of gradient crafting that float32 leaves out: cells and rows from before don't have them."""
+        return {} if self.precision == "float32" else {"precision": self.precision}
 
     def attacks_on(self, victim: Victim) -> tuple[Attack | None, ...]:
         """What each record of a victim is about: its attacks, or None once for clean images alone."""
@@ -226,6 +235,7 @@ class Experiment:
             "threads": self.threads,
             "device": self.device,
             **({} if self.scoring_seed is None else {"scoring_seed": self.scoring_seed}),
+            **(self.crafting() if attacked else {}),
         }
 
 

@@ -182,10 +182,16 @@ def _records(bench: Bench, origin: Mapping[str, Any], failed: Failed) -> list[Ev
             reference=arms[victim.reference, name] if victim.reference else None,
             undefended=arms[undefended, name] if undefended else None,
             outside=bench.outside(attack, victim) if attack else None,
-            provenance=origin,
+            provenance={**origin, **_precision(bench, victim, attack)},
         )
 
     return [record(victim, attack) for victim, attack in pairs if complete(victim, attack)]
+
+
+def _precision(bench: Bench, victim: Victim, attack: Attack | None) -> dict[str, Any]:
+    """What `crafting.craft` found of bfloat16; nothing where the images were crafted in float32 as usual."""
+    facts = bench.images(attack, victim).facts if attack else {}
+    return {"precision": facts["precision"]} if "precision" in facts else {}
 
 
 def _arm(bench: Bench, victim: Victim, attack: Attack | None) -> Arm:

@@ -87,6 +87,7 @@ class Opening:
                 device=setting["device"],
                 plugin_files=tuple(self.plugin_files),
                 scoring_seed=scoring_seed,
+                precision=setting.get("precision", "float32"),
             )
         except (KeyError, TypeError, AttributeError, ValidationError) as error:
             reason = f"{type(error).__name__}: {str(error)[:200]}"

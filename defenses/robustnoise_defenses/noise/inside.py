@@ -27,6 +27,7 @@ from robustnoise.api import (
 )
 from robustnoise_defenses.noise.draws import Draws, Once
 from robustnoise_defenses.noise.measure import INPUT, LOGITS, Signals, measure
+from robustnoise_defenses.noise.prefix import Prefix
 from robustnoise_defenses.noise.products import Op, channel_axis, product_names, replaced, running
 
 Layers = Annotated[str, Field(description="shell patterns of product names, ! takes away: '*, !head'")]
@@ -147,11 +148,29 @@ class Inside(LayerWrapper):
         self.defense = defense
         # The stored weights belong to the whole device, so to the classifier that is asked, not to one of its effects.
         self.stored = Once()
+        self.prefix: Prefix | None = None
 
     def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
         """See `robustnoise.protocols.Differentiable.logits`."""
-        with device(self.module, self.effects, noise.child("effect"), self.stored):
+        with device(self.module, self.effects, noise.child("effect"), self.stored, self.prefix):
             return self.root.logits(x, noise=noise.child("inner"))
+
+
+@contextmanager
+def repeating(classifier: Classifier) -> Iterator[None]:
+    """While the same images are asked about several times, what comes before the first noisy product is run once."""
+    layer: object = classifier
+    while layer is not None and not isinstance(layer, Inside):
+        layer = getattr(layer, "inner", None)
+    if layer is None:
+        yield
+        return
+    prefix = Prefix(layer.module, {name for effect in layer.effects for name in effect.names})
+    layer.prefix = prefix if prefix.length else None
+    try:
+        yield
+    finally:
+        layer.prefix = None
 
 
 def _how_many(kind: type[InsideDefense], model: object) -> int:
@@ -165,7 +184,8 @@ def _how_many(kind: type[InsideDefense], model: object) -> int:
 
 @contextmanager
 def device(
-    module: nn.Module, effects: Sequence[Effect], noise: SeedStream, stored: Once | None = None
+    module: nn.Module, effects: Sequence[Effect], noise: SeedStream, stored: Once | None = None,
+    prefix: Prefix | None = None,
 ) -> Iterator[None]:  # fmt: skip
     """Run `module` with `effects` in its products; one pass draws from `noise`.
 
@@ -177,6 +197,7 @@ def device(
         noise: of all that is drawn afresh.
         stored: keeps the weights of the device, where those of the network stay as they are; None, in training, makes
             them once in every forward pass.
+        prefix: runs the network; None has it run as its author wrote it.
     """
     mine = [(effect, Draws(noise.child(number))) for number, effect in enumerate(effects)]
     for effect in effects:
@@ -192,7 +213,7 @@ def device(
             outer.acting = around
         return
     whole = _Device(_in_order(mine), stored)
-    with replaced(module, whole, whole.before, whole.after):
+    with replaced(module, whole, whole.before, whole.after, prefix):
         yield
 
 

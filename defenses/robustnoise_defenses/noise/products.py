@@ -94,8 +94,11 @@ def replaced(
     product: Product,
     before: Callable[[Tensor], Tensor] | None = None,
     after: Callable[[Tensor], Tensor] | None = None,
+    forward: Callable[[Tensor], Tensor] | None = None,
 ) -> Iterator[None]:
     """Run every matrix product of `module` through `product`, its input through `before`, its output through `after`.
+
+    `forward` stands for the network's own, and runs the same layers.
 
     Raises:
         MissingCapability: a layer computes its product in a way of its own.
@@ -110,7 +113,7 @@ def replaced(
     try:
         for name, layer in layers:
             layer.forward = _replacement(layer, name, product)
-        module.forward = _Whole(module.forward, product, before, after)
+        module.forward = _Whole(forward or module.forward, product, before, after)
         yield
     finally:
         for _, layer in layers:

@@ -1,0 +1,147 @@
+"""Every benchmark of speed, in one process on one thread, written to docs/performance.md; some minutes.
+
+    python -m benchmarks.performance [--only gradients] [--quick]
+
+Every part is printed; with `--only` or `--quick` no page is written: it holds whole runs alone. It takes the data sets
+mnist and cifar10. torchattacks is compared where it is installed beside: `pip install --no-deps torchattacks`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from benchmarks import board_speed, gradient_speed, metering_speed, noise_speed, query_speed
+from benchmarks.board_speed import ROBUST
+from benchmarks.nets import case
+from benchmarks.timing import machine, matrix_rate, one_thread, seconds_of
+
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+
+
+def gradients(quick: bool) -> list[str]:
+    """PGD and MI-FGSM."""
+    return gradient_speed.table(1, {ROBUST: (8, 8)}, 500) if quick else gradient_speed.table(2)
+
+
+def square(quick: bool) -> list[str]:
+    """Square."""
+    if quick:
+        return query_speed.square(case(ROBUST, 8, train=500), 1, (1.0,), 5)
+    return query_speed.square(case(ROBUST, 256), 2, (1.0, 0.5, 0.2))
+
+
+def hop_skip_jump(quick: bool) -> list[str]:
+    """HopSkipJump."""
+    if quick:
+        return query_speed.hop_skip_jump(case(ROBUST, 4, train=500), 1, (1.0,), 1)
+    return query_speed.hop_skip_jump(case(ROBUST, 128), 1, (1.0, 0.5))
+
+
+def noise(quick: bool) -> list[str]:
+    """Noisy votes."""
+    return noise_speed.table(1, 8, ("norm-cnn",)) if quick else noise_speed.table(2)
+
+
+def metering(quick: bool) -> list[str]:
+    """The oracle."""
+    return metering_speed.table(1, 2, ("small-cnn",)) if quick else metering_speed.table(9)
+
+
+def board(quick: bool) -> list[str]:
+    """A whole board."""
+    return board_speed.table(2, 8) if quick else board_speed.table(20, 512)
+
+
+class Part(NamedTuple):
+    """A section of the page."""
+
+    title: str
+    about: str
+    measure: Callable[[bool], list[str]]
+
+
+PARTS = {
+    "gradients": Part(
+        "Gradient attacks",
+        """\
+Same nets, images, steps and step size, in one batch (128 images of MNIST, 64 of CIFAR-10). Ratios: CPU time over that
+of robustnoise, the median of the rounds (least to largest). The last column: how much of the rate of matrix products
+our ascent reaches, by its own products alone. Nets that don't ship are trained briefly.""",
+        gradients,
+    ),
+    "square": Part(
+        "Square",
+        "The adversarially trained MNIST net, 256 images, 2 seeds; ART asks three rows for each of 300 candidates.",
+        square,
+    ),
+    "hop-skip-jump": Part("HopSkipJump", "The same net, 128 images, one seed.", hop_skip_jump),
+    "noise": Part(
+        "Noisy votes",
+        """\
+16 passes over 128 images with noise of 0 dB at every layer, beside 16 without noise. Speeds are shares of the
+noise-free one: 1 would be noise for nothing. The naive loop adds `randn_like` in a hook.""",
+        noise,
+    ),
+    "metering": Part("Metering", "An oracle that counts and cuts, beside the bare net on the same blocks.", metering),
+    "board": Part(
+        "A whole board",
+        """\
+Inference-time defenses around one shipped net, attacked by transfer from two others. The script does the same with
+ART; what it leaves out (rounding, agreement, separate draws, intervals, records) is ours to pay.""",
+        board,
+    ),
+}
+
+
+def page(quick: bool = False, only: Sequence[str] = ()) -> str:
+    """The page; `only` keeps those parts."""
+    one_thread()
+    load = os.getloadavg()[0]
+    parts: list[str] = []
+
+    def measure() -> None:
+        for key, part in PARTS.items():
+            if not only or key in only:
+                parts.append("\n".join([f"## {part.title}", "", part.about, "", *part.measure(quick), ""]))
+                print(parts[-1], flush=True)
+
+    took = seconds_of(measure)
+    rates = f"{matrix_rate() / 1e9:.0f} GFLOP/s in float32"
+    if gradient_speed.has_bfloat16():
+        rates += f", {matrix_rate(torch.bfloat16) / 1e9:.0f} in bfloat16"
+    busy = f" Other work ran beside it (load {load:.1f} at the start)." if load > 1.5 else ""
+    head = f"""\
+# Performance
+
+Written by `make bench`; not to be edited. Ratios are of CPU times taken in turns in one process, so other work on the
+machine touches both sides alike; milliseconds are of this machine alone.
+
+Measured on {machine()}
+Matrix products of 1,024 x 1,024: {rates}. The run took {took:.0f} s of CPU time.{busy}
+
+"""
+    return head + "\n".join(parts)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, then write or print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=[], help="these parts alone")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether everything runs, no figures")
+    options = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore")
+    text = page(options.quick, options.only)
+    if not (options.quick or options.only):
+        PAGE.write_text(text, encoding="utf-8")
+        print(f"wrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main()

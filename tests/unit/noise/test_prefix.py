@@ -1,0 +1,92 @@
+"""What a network computes before its first noisy product is run once a vote, and nobody can tell."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustnoise.api import Context, SeedStream, TorchClassifier, build
+from robustnoise_defenses.noise import inside
+from robustnoise_defenses.noise.prefix import Prefix
+
+SHAPE = (1, 8, 8)
+
+
+class Counted(nn.Conv2d):
+    """Counts how often it runs; its product is torch's."""
+
+    computes_as_torch = True
+    runs = 0
+
+    def _conv_forward(self, *arguments: Tensor) -> Tensor:
+        self.runs += 1
+        return super()._conv_forward(*arguments)
+
+
+Counted.__module__ = "robustnoise.counted"  # layers of strangers are never kept
+
+
+def _net(**changes: bool) -> TorchClassifier:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        Counted(1, 4, 3), nn.ReLU(**changes), nn.Conv2d(4, 4, 3), nn.ReLU(**changes), nn.Flatten(), nn.Linear(64, 3)
+    )
+    return TorchClassifier(net, SHAPE, 3)
+
+
+def _answer(net: TorchClassifier, text: str, x: Tensor) -> tuple[Tensor, int]:
+    victim = build(text, "defense").apply(net, Context(seed=0))
+    first = net.module[0]
+    assert isinstance(first, Counted)
+    first.runs = 0
+    scores = victim.predict(x, noise=SeedStream(3)).scores
+    assert scores is not None
+    return scores, first.runs
+
+
+@pytest.mark.parametrize(
+    ("stack", "runs"),
+    [
+        ("layer-noise(0, power=sample, layers='5') | vote(6)", 1),
+        ("layer-noise(0, power=sample, layers='2, 5') | output-noise(1.0) | vote(6, rule=mean-logit)", 1),
+        ("layer-noise(0, power=sample, layers='0') | vote(6)", 6),
+        ("gaussian-input-noise(0.1) | layer-noise(0, power=sample, layers='5') | vote(6)", 1),
+        ("layer-noise(0, power=sample, layers='5') | gaussian-input-noise(0.1) | vote(6)", 6),
+    ],
+)
+def test_a_vote_is_the_same_to_the_last_bit(stack: str, runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = _net(), torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(1))
+    kept, ran = _answer(net, stack, x)
+    monkeypatch.setattr(inside.Prefix, "__init__", lambda self, *_: setattr(self, "length", 0))
+    usual, each = _answer(net, stack, x)
+    assert torch.equal(kept, usual)
+    assert each == 6
+    assert ran == runs or "input-noise" in stack
+
+
+def test_other_images_are_computed_anew() -> None:
+    net, stream = _net(), torch.Generator().manual_seed(1)
+    prefix = Prefix(net.module, ["5"])
+    for _ in range(2):
+        x = torch.rand(5, *SHAPE, generator=stream)
+        assert torch.equal(prefix(x), net.module(x))
+
+
+def test_nothing_is_kept_where_it_is_not_certain() -> None:
+    assert Prefix(_net().module, ["5"]).length == 5
+    assert Prefix(_net(inplace=True).module, ["5"]).length == 0
+    assert Prefix(_net().module, [".input", "5"]).length == 0
+    assert Prefix(_net().module.train(), ["5"]).length == 0
+    assert Prefix(nn.Sequential(_net().module, nn.ReLU()).eval(), ["0.5"]).length == 0
+    hooked = _net().module
+    hooked[1].register_forward_hook(lambda *_: None)  # type: ignore[index,operator,union-attr]
+    assert Prefix(hooked, ["5"]).length == 0
+
+
+def test_after_a_vote_nothing_is_held() -> None:
+    victim = build("layer-noise(0, power=sample, layers='5') | vote(2)", "defense").apply(_net(), Context(seed=0))
+    victim.predict(torch.rand(2, *SHAPE), noise=SeedStream(0))
+    inner = victim.inner  # type: ignore[attr-defined]
+    assert isinstance(inner, inside.Inside)
+    assert inner.prefix is None

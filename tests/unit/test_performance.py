@@ -1,0 +1,53 @@
+"""The benchmark of speed runs, and its page has the shape that a reader expects; how fast anything is isn't tested."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import board_speed, nets, performance, timing
+from robustnoise.testing.toys import toy_dataset
+
+SHARES = re.compile(r"\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)")
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Toy images in place of MNIST's, and the threads as they were."""
+    monkeypatch.setattr(nets.rn, "load_dataset", lambda *_, **__: toy_dataset(16, (1, 28, 28), 10))
+    monkeypatch.setattr(performance, "matrix_rate", lambda *_: 1e9)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    "part", [pytest.param(p, marks=[pytest.mark.slow] * (p == "board")) for p in performance.PARTS]
+)
+def test_each_part_measures_and_tells_ratios_with_their_spread(part: str) -> None:
+    text = performance.page(quick=True, only=[part])
+    assert f"## {performance.PARTS[part].title}" in text
+    assert [p.title for p in performance.PARTS.values() if f"## {p.title}\n" in text] == [performance.PARTS[part].title]
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) >= 3
+    assert part == "board" or SHARES.search(text)
+    assert "nan" not in text
+
+
+def test_contestants_take_turns_and_the_first_round_counts_for_nothing() -> None:
+    order: list[str] = []
+    taken = timing.in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
+    assert order == ["a", "b"] * 3
+    assert {who: len(times) for who, times in taken.items()} == {"a": 2, "b": 2}
+
+
+def test_a_ratio_is_the_median_of_the_rounds_with_least_and_largest() -> None:
+    assert timing.told([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == "3.00 (2.00 to 4.00)"
+
+
+@pytest.mark.parametrize("count", [1, 20, 60])
+def test_the_board_has_as_many_defenses_as_asked(count: int) -> None:
+    assert len(board_speed.defenses(count)) == count
