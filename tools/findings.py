@@ -123,6 +123,9 @@ TABLES: dict[str, Callable[[], Table]] = {
     "query contrasts": partial(contrasts, "mnist-linf-queries"),
     "query deltas": partial(deltas, "mnist-linf-queries"),
     "persistent": partial(persistent, "mnist-linf-queries"),
+    "cifar victims": partial(victims, "cifar10-linf"),
+    "cifar contrasts": partial(contrasts, "cifar10-linf"),
+    "cifar deltas": partial(deltas, "cifar10-linf"),
 }
 
 
