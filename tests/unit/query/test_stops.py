@@ -11,7 +11,7 @@ import pytest
 import robustnoise as rn
 from robustnoise.api import AttackResult, AttackTraits, BlackBoxAttack, Oracle, SeedStream, Split, Targets, ThreatModel
 from robustnoise.compose import Identity
-from robustnoise.errors import BadData
+from robustnoise.errors import AttackFailed
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
 from robustnoise.store import Store
@@ -53,7 +53,7 @@ def experiment(attack: BlackBoxAttack) -> Experiment:
 
 @pytest.mark.parametrize(("traced", "missing"), [(0, r"\[3, 5\], but at \[\]"), (1, r"\[5\], but at \[3\]")])
 def test_an_attack_without_images_at_a_stop_is_named(tmp_path: Path, traced: int, missing: str) -> None:
-    with pytest.raises(BadData, match=f"attack 'asks' handed in no images at the stops {missing}"):
+    with pytest.raises(AttackFailed, match=f"attack 'asks' handed in no images at the stops {missing}"):
         run(experiment(Asks(traced)), Store(tmp_path))
 
 
