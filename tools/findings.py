@@ -9,9 +9,6 @@ import re
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 import robustnoise as rn
 from robustnoise.audits import AuditRecord
@@ -20,7 +17,7 @@ from robustnoise.report.markdown import markdown_table
 from robustnoise.report.statistics import contrast_table, variance_table
 from robustnoise.report.tables import Table, summary_table, table
 from robustnoise.report.text import delta, percent
-from robustnoise.report.views import Figure, RowView, Verdicts
+from robustnoise.report.views import RowView, Verdicts
 
 ROLES = {
     "null": "control",
@@ -113,28 +110,6 @@ def audits(board: str) -> Table:
     return table("", ("victim", "n", *(f"{name} ({ROLES[role]})" for role, name in rungs)), lines)
 
 
-def brackets(board: str) -> Table:
-    """What the choice of the worst attack does to the deltas that a board declared in the worst case, in points.
-
-    The worst attack of an image, chosen on other draws than it is scored on, may be another one than the worst, which
-    flatters a random victim; chosen on the same draws it is the unluckiest, which wrongs it. The truth lies between.
-    """
-    shares: dict[tuple[str, str], np.ndarray[Any, Any]] = {}
-    for row in rn.Leaderboard(BOARDS / board).rows():
-        tally = row.victim.adversarial
-        if tally is not None and row.attack is not None:
-            counts = np.array([c for c in (tally.right, tally.select) if c is not None], float)
-            shares[row.victim.victim["name"], row.attack["name"]] = counts.mean(0) / tally.draws
-    lines = []
-    for view in _contents(board).contrasts:
-        asked = view.contrast
-        worst = [np.min([shares[v, a] for a in asked.attacks], axis=0) for v in (asked.victim, asked.against)]
-        same, found = f"{100 * float((worst[0] - worst[1]).mean()):+.2f}", view.delta
-        other = "-" if found is None else delta(Figure(found.estimate, found.low, found.high), found.n)
-        lines.append((f"{asked.victim} against {asked.against}", other, same))
-    return table("", ("contrast", "chosen on other draws", "chosen on the same draws"), lines)
-
-
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
@@ -150,7 +125,6 @@ TABLES: dict[str, Callable[[], Table]] = {
     "persistent": partial(persistent, "mnist-linf-queries"),
     "cifar victims": partial(victims, "cifar10-linf"),
     "cifar contrasts": partial(contrasts, "cifar10-linf"),
-    "cifar brackets": partial(brackets, "cifar10-linf"),
     "cifar deltas": partial(deltas, "cifar10-linf"),
 }
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from robustnoise import stats
 from robustnoise.records import EvaluationRecord
-from robustnoise.report.ranking import Worst, worst_of
+from robustnoise.report.ranking import Worst, unluckiest_of, worst_of
 from robustnoise.report.standings import Flags, against_victim, says_nothing
 
 LEVEL = 0.05
@@ -46,6 +46,8 @@ class ContrastView:
         p: of the test asked for: `delta.p_value`, or twice the one-sided p of non-inferiority.
         p_holm: `p` adjusted over all declared contrasts, one that isn't measured counting as 1.
         resolution: discordant pairs, and the smallest delta that the images resolve.
+        bounds: between what the delta of a stochastic victim's worst case lies in expectation, whichever way the worst
+            attack of an image is chosen; None where nothing is chosen.
     """
 
     contrast: Contrast
@@ -54,17 +56,21 @@ class ContrastView:
     p: float | None = None
     p_holm: float | None = None
     resolution: stats.Resolution | None = None
+    bounds: tuple[float, float] | None = None
 
     @property
     def finding(self) -> str:
-        """The answer at a family-wise level of 5 %."""
+        """The answer at a family-wise level of 5 %; none that the choice of the worst attack could have made."""
         if self.delta is None or self.p_holm is None:
             return self.note
         shown = self.p_holm < LEVEL
+        low, high = self.bounds or (self.delta.estimate,) * 2
         if self.contrast.margin is not None:
-            return "not inferior" if shown else "non-inferiority not shown"
+            return "not inferior" if shown and low > -self.contrast.margin else "non-inferiority not shown"
         if not shown:
             return "no difference shown"
+        if low <= 0 <= high:
+            return "depends on how the worst attack is chosen"
         return "a gain" if self.delta.estimate > 0 else "a loss"
 
 
@@ -87,14 +93,11 @@ def contrast_views(
             first.setdefault((record.victim.victim["name"], attack), record)
     found = [_measured(contrast, first, flags) for contrast in contrasts]
     adjusted = stats.holm([1.0 if view.p is None else view.p for view in found])
-    return [
-        ContrastView(v.contrast, v.note, v.delta, v.p, None if v.p is None else float(p), v.resolution)
-        for v, p in zip(found, adjusted, strict=True)
-    ]
+    return [view if view.p is None else replace(view, p_holm=float(p)) for view, p in zip(found, adjusted, strict=True)]
 
 
 def _measured(contrast: Contrast, rows: dict[tuple[str, str | None], EvaluationRecord], flags: Flags) -> ContrastView:
-    sides, used = [], list[EvaluationRecord]()
+    sides, lows, used = [], list[float](), list[EvaluationRecord]()
     for name in (contrast.victim, contrast.against):
         if contrast.attacks:
             wanted = [rows.get((name, attack)) for attack in contrast.attacks]
@@ -108,6 +111,7 @@ def _measured(contrast: Contrast, rows: dict[tuple[str, str | None], EvaluationR
         if flag:
             return ContrastView(contrast, f"not measured: {flag} on {name}")
         used += present
+        lows.append(unluckiest_of(present))
         clean = present[0].victim.clean
         sides.append(
             worst_of(present) if contrast.attacks else Worst(clean.right.astype(np.float64), clean.draws, present[0])
@@ -120,4 +124,7 @@ def _measured(contrast: Contrast, rows: dict[tuple[str, str | None], EvaluationR
     p = delta.p_value
     if contrast.margin is not None:
         p = min(1.0, 2 * stats.non_inferiority(*counts, contrast.margin))
-    return ContrastView(contrast, "", delta, p, None, stats.resolution(*counts))
+    bounds = None
+    if len(contrast.attacks) > 1 and max(mine.draws, theirs.draws) > 1:
+        bounds = lows[0] - theirs.value, mine.value - lows[1]
+    return ContrastView(contrast, "", delta, p, None, stats.resolution(*counts), bounds)

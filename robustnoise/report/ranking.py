@@ -54,6 +54,18 @@ def worst_of(rows: Sequence[EvaluationRecord]) -> Worst:
     return Worst(right, tallies[0].draws, rows[0])
 
 
+def unluckiest_of(rows: Sequence[EvaluationRecord]) -> float:
+    """The accuracy over the attacks of `rows` if the worst of each image is chosen on the draws that it is scored on.
+
+    In expectation never above the true worst case of a stochastic victim, as `worst_of` is never below. All draws
+    count.
+    For a deterministic victim both are the truth.
+    """
+    tallies = [r.victim.scored for r in rows]
+    right = np.stack([t.right if t.select is None else (t.right + t.select) / 2 for t in tallies])
+    return float(right.min(0).mean()) / tallies[0].draws
+
+
 class Rank(NamedTuple):
     """A place in a ranking, and how many victims share it."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from robustnoise import stats
 from robustnoise.report.contrasts import ContrastView
 from robustnoise.report.tables import Table, abstentions, number, table
-from robustnoise.report.text import delta, share
+from robustnoise.report.text import delta, points, share
 from robustnoise.report.variance import VarianceView
 from robustnoise.report.views import ASKED, Figure, RowView, Verdicts
 
@@ -50,7 +50,18 @@ def _verdicts(v: Verdicts) -> tuple[str, ...]:
 
 def contrast_table(contrasts: Sequence[ContrastView]) -> Table:
     """The declared contrasts, at most six."""
-    head = ("contrast", "on", "asked", "n", "delta", "p (Holm)", "discordant pairs", "resolves", "finding")
+    head = (
+        "contrast",
+        "on",
+        "asked",
+        "n",
+        "delta",
+        "lies between",
+        "p (Holm)",
+        "discordant pairs",
+        "resolves",
+        "finding",
+    )
     return table("Declared contrasts", head, [_contrast(view) for view in contrasts])
 
 
@@ -63,6 +74,7 @@ def _contrast(view: ContrastView) -> tuple[str, ...]:
         asked,
         "-" if found is None else str(found.n),
         "-" if found is None else delta(Figure(found.estimate, found.low, found.high), found.n),
+        "-" if view.bounds is None or found is None else " and ".join(points(bound, found.n) for bound in view.bounds),
         "-" if view.p_holm is None else f"{view.p_holm:.2g}",
         "-" if resolution is None else number(round(resolution.discordant, 1)),
         "-" if resolution is None else share(resolution.smallest),

@@ -38,9 +38,9 @@ def share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def points(value: float | None) -> str:
-    """A difference in percentage points without an interval, ``"+1.2"``; ``"-"`` for None."""
-    return "-" if value is None else _signed(value)
+def points(value: float | None, n: int = 0) -> str:
+    """A difference in points without an interval, ``"+1.2"``; ``"-"`` for None. Decimals as for `percent`."""
+    return "-" if value is None else _signed(value, 2 if n >= FINE else 1)
 
 
 def sentence(what: str, measure: str, figure: Figure, n: int) -> str:

@@ -113,6 +113,40 @@ def test_the_worst_case_is_chosen_on_other_draws() -> None:
     assert view.delta.estimate == pytest.approx(expected)
 
 
+def test_a_worst_case_lies_between_the_two_ways_to_choose_it() -> None:
+    """Equal chances under twelve attacks: the worst case is the chance itself, and no attack is worse than another."""
+    rng, attacks = generator(3), tuple(f"attack {i}" for i in range(12))
+    rows = []
+    for attack in attacks:
+        counts = rng.binomial(5, 0.9, (2, 2000))
+        rows += [row("a", attack, tally(np.ones(2000))), row("b", attack, tally(counts[0], 5, counts[1]))]
+    view, single = contrast_views(
+        [Contrast("b", "a", "worst-shared", attacks), Contrast("b", "a", attacks[0], attacks[:1])], rows, 0
+    )
+    assert view.bounds is not None
+    assert single.bounds is None
+    assert view.delta is not None
+    pooled = np.min([r.victim.scored.right + r.victim.scored.select for r in rows[1::2]], axis=0)
+    assert view.bounds == pytest.approx((pooled.mean() / 10 - 1, view.delta.estimate))
+    assert view.bounds[0] < -0.15 < view.bounds[1] == pytest.approx(-0.1, abs=0.01)
+
+
+def test_a_gain_that_the_choice_of_the_worst_attack_could_have_made_is_none() -> None:
+    """A coin of 0.9 against answers of which 0.86 are right under every attack: the truth is +4 points."""
+    rng, attacks = generator(4), ("one", "two", "three")
+    fixed = np.arange(2000) < 1720
+
+    def finding(draws: int) -> str:
+        rows = []
+        for attack in attacks:
+            counts = rng.binomial(draws, 0.9, (2, 2000))
+            rows += [row("a", attack, tally(fixed)), row("b", attack, tally(counts[0], draws, counts[1]))]
+        return contrast_views([Contrast("b", "a", "worst-shared", attacks)], rows, 0)[0].finding
+
+    assert finding(2) == "depends on how the worst attack is chosen"
+    assert finding(400) == "a gain"
+
+
 def test_p_values_are_adjusted_over_all_that_are_declared() -> None:
     rows = rows_of_two()
     wanted = [

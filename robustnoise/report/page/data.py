@@ -273,6 +273,7 @@ def _contrast(view: ContrastView) -> dict[str, Any]:
         "asked": "difference" if margin is None else f"not worse by {number(100 * margin)} points",
         "delta": None if delta is None else _figure(Figure(delta.estimate, delta.low, delta.high)),
         "n": None if delta is None else delta.n,
+        "bounds": None if view.bounds is None else [round(bound, DIGITS) for bound in view.bounds],
         "p_holm": view.p_holm,
         "smallest": None if resolution is None else resolution.smallest,
         "finding": view.finding,

@@ -45,11 +45,12 @@ function rankCell(victim, above, key) {
 function contrasts() {
   const span = spanOf(DATA.contrasts.map((contrast) => contrast.delta));
   return [el("h3", {}, "Declared contrasts"), el("div", { class: "scroll" }, el("table", { class: "plain", id: "contrasts" },
-    el("thead", {}, el("tr", {}, ["victim", "against", "on", "asked", "difference", "p (Holm)", "resolves", "finding"]
+    el("thead", {}, el("tr", {}, ["victim", "against", "on", "asked", "difference", "lies between", "p (Holm)", "resolves", "finding"]
       .map((name) => el("th", { scope: "col" }, name)))),
     el("tbody", {}, DATA.contrasts.map((contrast) => el("tr", {},
       el("td", {}, contrast.victim), el("td", {}, contrast.against), el("td", {}, contrast.on), el("td", {}, contrast.asked),
       el("td", {}, deltaCell(contrast.delta, span, contrast.n >= 10000 ? 2 : 1)),
+      el("td", {}, contrast.bounds?.map((bound) => signed(bound, contrast.n >= 10000 ? 2 : 1)).join(" and ") ?? ABSENT),
       el("td", {}, contrast.p_holm === null ? ABSENT : short(Number(contrast.p_holm.toPrecision(2)))),
       el("td", {}, percent(contrast.smallest)), el("td", {}, el("b", {}, contrast.finding))))))),
     el("p", { class: "note" }, DATA.help.holm)];
