@@ -44,7 +44,7 @@ DRAWS = 5
 KINDS = 3
 """Of defenses; so many of the first hold one of each."""
 ATTACKS = {
-    "pgd": "transfer(independent(training={}), pgd(steps=20, relative_step=0.125))",
+    "pgd": "transfer(independent(training={}), pgd(steps=20, relative_step=0.125, random_start=false))",
     "mi-fgsm": "transfer(independent(training={}), mi-fgsm(steps=20, relative_step=0.125))",
 }
 SOURCES = {"fast": "baseline(mnist-fast)", "trades": "baseline(mnist-trades)"}
