@@ -78,7 +78,7 @@ class Memory:
             noise: a deterministic classifier's answer is the same for any.
         """
         # sha256, which processors have instructions for: this is most of what remembering costs.
-        image_bytes = hashlib.sha256(x.cpu().contiguous().numpy()).digest()
+        image_bytes = hashlib.sha256(x.cpu().contiguous().numpy().data).digest()
         key = (digest, image_bytes, *((noise.root, noise.path) if classifier.stochastic else ()))
         if key not in self._answers:
             answer = classifier.predict(x, noise=noise)
