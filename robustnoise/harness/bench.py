@@ -17,8 +17,8 @@ from robustnoise.harness.crafting import craft
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.given import Given
 from robustnoise.harness.looking import look
-from robustnoise.harness.memory import LIMIT, Memory
-from robustnoise.harness.scoring import count_draws, most_frequent
+from robustnoise.harness.memory import LIMIT, Answers, Memory
+from robustnoise.harness.scoring import count_draws
 from robustnoise.models.files import classifier_bytes
 from robustnoise.models.fresh import create
 from robustnoise.models.targets.probe import ROWS as PROBED
@@ -35,6 +35,7 @@ from robustnoise.protocols import (
     WhiteBox,
 )
 from robustnoise.seeds import SeedStream
+from robustnoise.spec import digest_of
 from robustnoise.store import Cell, Store, cell_key, pack_arrays, unpack_arrays
 from robustnoise.tally import Tally
 from robustnoise.threat import Norm
@@ -66,6 +67,7 @@ class Bench(Cells):
         again = experiment.scoring_seed
         self.scoring = self.seeds if again is None else SeedStream(again, ("score again",))
         self._memory = Memory(memory)
+        self._answers = Answers(self._memory)
         self._shared: dict[tuple[str, ...], object] = {}
         self._beside: dict[str, tuple[float, np.ndarray[Any, Any] | None]] = {}
 
@@ -296,12 +298,11 @@ class Bench(Cells):
             # The second half chooses the worst of several attacks: clean images have nothing to choose from.
             halves = ["score", "select"] if classifier.stochastic and attack else ["score"]
             meter = self.progress.start(name, len(images) * draws * len(halves))
+            asked, labels, noise = self._memory.redrawn(classifier), evaluation.labels, self.scoring
             counted = {
-                half: count_draws(
-                    classifier, images, evaluation.labels, draws, self.scoring.child(half, purpose), meter=meter
-                )
+                half: count_draws(asked, images, labels, draws, noise.child(half, purpose), meter=meter)
                 for half in halves
-            }  # fmt: skip
+            }
             score = counted["score"]
             found: dict[str, np.ndarray[Any, Any]] = {"right": score.right, "abstained": score.abstained}
             if "select" in counted:
@@ -329,8 +330,9 @@ class Bench(Cells):
         draws = self.experiment.draws
         validation = self.experiment.dataset.validation
         images = validation.take(min(AGREEMENT_IMAGES, len(validation)))
+        origin = self._source_inputs(attack, source)
         inputs = {
-            **self._source_inputs(attack, source),
+            **origin,
             "victim": classifier.digest,
             "images": images.digest,
             "draws": draws,
@@ -343,9 +345,9 @@ class Bench(Cells):
                 return {}, {"agreement": None}
             noise = self.seeds.child("agreement")
             # Draws of its own: a substitute with the victim's noise layers would otherwise share the victim's.
-            own = noise.child("substitute")
-            theirs = most_frequent(self._source(attack, source), images.images, draws, own)
-            ours = most_frequent(classifier, images.images, draws, noise)
+            own, said = noise.child("substitute"), self._answers.most_frequent
+            theirs = said(digest_of(origin), lambda: self._source(attack, source), images, draws, own)
+            ours = said(classifier.digest, lambda: classifier, images, draws, noise)
             return {}, {"agreement": float((theirs == ours).mean())}
 
         return self._cell("agreement", inputs, run)

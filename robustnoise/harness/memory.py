@@ -1,19 +1,25 @@
 """Answers of single passes, kept while a run lasts: a vote of 4, of 64, another rule of voting ask for the same passes.
 
 Pass t of a vote draws from a stream that doesn't depend on how many passes there are or what is made of them, so
-victims that differ in the vote alone share their passes. Forgetting costs time and changes nothing.
+victims that differ in the vote alone share their passes. Noise on what a net answers leaves the net's own answer the
+same in every draw, and in every victim that adds such noise to it. Forgetting costs time and changes nothing.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robustnoise.models.classifier import Wrapper
+from robustnoise.data import Split
+from robustnoise.harness.scoring import most_frequent
+from robustnoise.models.classifier import InputWrapper, LayerWrapper, Wrapper
 from robustnoise.protocols import Answer, Classifier, Differentiable
 from robustnoise.seeds import SeedStream
 
@@ -48,14 +54,32 @@ class Memory:
             or not classifier.inner.stochastic
         ):
             return classifier
-        remembering = copy.copy(classifier)
-        remembering.inner = _Remembered(classifier.inner, self)
-        return remembering
+        return _around(classifier, _Remembered(classifier.inner, self))
 
-    def recall(self, classifier: Classifier, x: Tensor, noise: SeedStream) -> Answer:
-        """What `classifier` answers, from memory or asked now; the caller's own to write to."""
-        image_bytes = hashlib.blake2b(x.cpu().numpy().tobytes(), digest_size=16).digest()
-        key = (classifier.digest, image_bytes, noise.root, noise.path)
+    def redrawn(self, classifier: Classifier) -> Classifier:
+        """A classifier to be asked about the same images in draw after draw: what is not random inside answers once.
+
+        That is what lies under a wrapper that hands the image on as it is. Any other classifier comes back as it is.
+        """
+        if not (isinstance(classifier, Wrapper) and classifier.stochastic):
+            return classifier
+        if isinstance(classifier, (InputWrapper, LayerWrapper)):  # the net sees another image, or draws itself
+            return classifier
+        inner = classifier.inner
+        return _around(classifier, self.redrawn(inner) if inner.stochastic else _Remembered(inner, self))
+
+    def recall(self, classifier: Classifier, digest: str, x: Tensor, noise: SeedStream) -> Answer:
+        """What `classifier` answers, from memory or asked now; the caller's own to write to.
+
+        Args:
+            classifier: asked where nothing is remembered.
+            digest: its own, which can take long to compute.
+            x: (n, C, H, W) float32.
+            noise: a deterministic classifier's answer is the same for any.
+        """
+        # sha256, which processors have instructions for: this is most of what remembering costs.
+        image_bytes = hashlib.sha256(x.cpu().contiguous().numpy().data).digest()
+        key = (digest, image_bytes, *((noise.root, noise.path) if classifier.stochastic else ()))
         if key not in self._answers:
             answer = classifier.predict(x, noise=noise)
             size = sum(part.nbytes for part in answer if part is not None)
@@ -78,6 +102,44 @@ class Memory:
         return place.copy_(part)
 
 
+class Answers:
+    """Most frequent answers of any number of classifiers: each is in many pairs of substitute and victim.
+
+    Args:
+        memory: of what isn't random in them.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self._found: dict[tuple[object, ...], npt.NDArray[np.int64]] = {}
+
+    def most_frequent(
+        self, digest: str, load: Callable[[], Classifier], images: Split, draws: int, noise: SeedStream
+    ) -> npt.NDArray[np.int64]:
+        """What `robustnoise.harness.scoring.most_frequent` says.
+
+        Args:
+            digest: names the classifier.
+            load: makes it, where it wasn't asked before.
+            images: what it is asked about.
+            draws: how often, where answers are random.
+            noise: of the draws.
+        """
+        key = (digest, images.digest, draws, noise.root, noise.path)
+        if key not in self._found:
+            self._found[key] = most_frequent(self.memory.redrawn(load()), images.images, draws, noise)
+        return self._found[key]
+
+
+def _around(wrapper: Wrapper, inner: Classifier) -> Wrapper:
+    """A copy of `wrapper` around another; the same where it is no other."""
+    if inner is wrapper.inner:
+        return wrapper
+    other = copy.copy(wrapper)
+    other.inner = inner
+    return other
+
+
 class _Remembered:
     """A classifier that answers from memory what it was asked before."""
 
@@ -87,7 +149,7 @@ class _Remembered:
         self.stochastic, self.passes, self.digest = inner.stochastic, inner.passes, inner.digest
 
     def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
-        return self.memory.recall(self.inner, x, noise)
+        return self.memory.recall(self.inner, self.digest, x, noise)
 
     def __getattr__(self, name: str) -> Any:
         # Asked for what isn't found above alone. Python's own names stay out, so that copies are made as ever.

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from robustnoise.building import build
-from robustnoise.harness.memory import Memory
-from robustnoise.models.classifier import Wrapper
+from robustnoise.harness.memory import Answers, Memory
+from robustnoise.harness.scoring import most_frequent
+from robustnoise.models.classifier import TorchClassifier, Wrapper
 from robustnoise.protocols import Answer, Classifier, Context
 from robustnoise.seeds import SeedStream
 from robustnoise.testing.toys import CLASSES, SHAPE, CoinClassifier, toy_model, toy_split
@@ -75,11 +76,66 @@ def test_the_callers_own_classifier_is_not_changed() -> None:
     assert vote.inner is coin
 
 
+class Steady(TorchClassifier):
+    """A net that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(toy_model().module, SHAPE, CLASSES)
+        self.asked = 0
+
+    def predict(self, x: torch.Tensor, *, noise: SeedStream) -> Answer:
+        self.asked += 1
+        return super().predict(x, noise=noise)
+
+
+def _draws(classifier: Classifier, x: torch.Tensor = X) -> list[torch.Tensor]:
+    return [classifier.predict(x, noise=SeedStream(draw)).labels for draw in range(4)]
+
+
+@pytest.mark.parametrize(
+    "text", ["output-noise(1.0)", "output-noise(1.0) | vote(3)", "output-noise(2.0) | output-noise(1.0)"]
+)
+def test_a_net_under_noisy_answers_is_asked_once_for_all_draws_and_victims(text: str) -> None:
+    net, memory = Steady(), Memory()
+    victims = [_voting(text, net), _voting("output-noise(0.5)", net)]
+    expected = [_draws(v) for v in victims]
+    net.asked = 0
+    found = [_draws(memory.redrawn(v)) for v in victims]
+    assert net.asked == 1
+    assert all(torch.equal(a, b) for v, w in zip(expected, found, strict=True) for a, b in zip(v, w, strict=True))
+    assert not torch.equal(expected[0][0], expected[0][1]), "noise is drawn anew"
+    _draws(memory.redrawn(victims[0]), X.flip(0))
+    assert net.asked == 2
+
+
+def test_noise_that_changes_the_image_or_the_net_is_left_alone() -> None:
+    model = toy_model()
+    for text in ("gaussian-input-noise(0.1)", "layer-noise(10, power=sample)", "gaussian-input-noise(0.1) | vote(2)"):
+        victim = _voting(text, model)
+        assert Memory().redrawn(victim) is victim
+    assert Memory().redrawn(model) is model
+
+
+def test_a_most_frequent_answer_is_found_once_and_is_that_of_fresh_draws() -> None:
+    coin, split = CoinClassifier(0.6, SHAPE, CLASSES), toy_split(16)
+    loads: list[str] = []
+
+    def load() -> Classifier:
+        loads.append("loaded")
+        return coin
+
+    answers = Answers(Memory())
+    for seed, images, draws in ((1, split, 5), (1, split, 5), (2, split, 5), (1, split.take(8), 5), (1, split, 3)):
+        found = answers.most_frequent(coin.digest, load, images, draws, SeedStream(seed))
+        assert (found == most_frequent(coin, images.images, draws, SeedStream(seed))).all()
+    assert len(loads) == 4
+
+
 def test_writing_to_an_answer_spoils_no_later_one() -> None:
     coin, remembering = CoinClassifier(0.6, SHAPE, CLASSES), Memory()
     expected = coin.predict(X, noise=SeedStream(1)).labels
     for _ in range(3):
-        labels = remembering.recall(coin, X, SeedStream(1)).labels
+        labels = remembering.recall(coin, coin.digest, X, SeedStream(1)).labels
         assert torch.equal(labels, expected)
         labels.fill_(-1)
 

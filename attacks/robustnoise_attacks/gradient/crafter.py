@@ -182,16 +182,17 @@ class _Run:
             if self.pool is not None:
                 other = self.pool.partners(self.y, self.seeds.generator("admix", number, near, mixed))
             for halvings in range(how.si):
-                generator = self.seeds.generator("di", number, near, mixed, halvings)
+                # A generator takes as long to make as a step of a small net's own arithmetic: none where none is used.
+                generator = self.seeds.generator("di", number, near, mixed, halvings) if how.di else None
                 views.append(functools.partial(self._view, other=other, halvings=halvings, generator=generator))
         return views
 
-    def _view(self, x: Tensor, *, other: Tensor | None, halvings: int, generator: torch.Generator) -> Tensor:
+    def _view(self, x: Tensor, *, other: Tensor | None, halvings: int, generator: torch.Generator | None) -> Tensor:
         how = self.how
         if other is not None:
             x = x + how.admix_share * other
         if halvings:
             x = x / 2**halvings
-        if how.di and torch.rand(1, generator=generator).item() < how.di:
+        if generator is not None and torch.rand(1, generator=generator).item() < how.di:
             x = resize_and_pad(x, how.di_scale, generator)
         return x

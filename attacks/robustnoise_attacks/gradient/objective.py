@@ -144,8 +144,8 @@ class Objective:
 
     def _fooled(self, logits: Sequence[Tensor]) -> Tensor:
         """(n,) float shares of the members."""
-        hits = [(z.argmax(1) == self.label.to(z.device)) == self.targeted for z in logits]
-        return torch.stack(hits).float().mean(0)
+        hits = [((z.argmax(1) == self.label.to(z.device)) == self.targeted).float() for z in logits]
+        return hits[0] if len(hits) == 1 else torch.stack(hits).mean(0)
 
     def gradient(self, x: Tensor, noise: SeedStream, views: Sequence[View]) -> Slope:
         """What `Slope` says, as means over draws and `views`.
