@@ -30,7 +30,7 @@ NETS = {
     ),
 }  # fmt: skip
 """Data set, architecture, radius and training. Brief ones: speed hardly depends on how good a net is."""
-SIZES = {name: (128, 1024) if name.startswith("MNIST") else (64, 256) for name in NETS}
+SIZES = {name: (128, 1024) if name.startswith("MNIST") else (64, 1024) for name in NETS}
 """How many images a timed batch has, and a check of agreement."""
 TRAIN = 5000
 """Images of the brief trainings."""
@@ -39,6 +39,8 @@ TRAIN = 5000
 class Case(NamedTuple):
     """A net under attack."""
 
+    name: str
+    """Of `NETS`."""
     model: TorchClassifier
     data: Dataset
     eps: float
@@ -73,4 +75,4 @@ def case(name: str, images: int, *, train: int = TRAIN) -> Case:
     fresh = rn.models.create(architecture, data.input_shape)
     model = build(training, "defense").apply(fresh, Context(train=data.train, seed=0))
     assert isinstance(model, TorchClassifier)
-    return Case(model, data, eps, torch.from_numpy(data.evaluation.floats()), to_tensor(data.evaluation.labels))
+    return Case(name, model, data, eps, torch.from_numpy(data.evaluation.floats()), to_tensor(data.evaluation.labels))

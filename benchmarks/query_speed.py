@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from benchmarks.goals import Goal, Report
 from benchmarks.nets import NETS, Case, case
 from benchmarks.strangers import Counter, art_hop_skip_jump, art_square, has_torchattacks, torchattacks_square
-from benchmarks.timing import one_thread, seconds_of, told
+from benchmarks.timing import one_thread, ratio, seconds_of, told
 from robustnoise.blocks import to_tensor
 from robustnoise.building import build
 from robustnoise.oracle import CountingOracle
@@ -55,11 +56,12 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     one_thread()
     on = case(arguments.net, arguments.images)
-    print("\n".join([*square(on, arguments.rounds), "", *hop_skip_jump(on, arguments.rounds)]))
+    reports = square(on, arguments.rounds), hop_skip_jump(on, arguments.rounds)
+    print("\n\n".join("\n".join(report.lines) for report in reports))
 
 
-def square(on: Case, rounds: int, shares: Sequence[float] = SHARES, queries: int = 300) -> list[str]:
-    """Lines of Markdown: Square beside ART's and torchattacks'.
+def square(on: Case, rounds: int, shares: Sequence[float] = SHARES, queries: int = 300) -> Report:
+    """Lines of Markdown: Square beside ART's and torchattacks'. The goal is about ART's.
 
     Args:
         on: the net and images.
@@ -68,17 +70,17 @@ def square(on: Case, rounds: int, shares: Sequence[float] = SHARES, queries: int
         queries: candidates that theirs tries for an image; ART asks three times about each.
     """
     bench = Bench(on, rounds, shares)
-    lines = bench.contest("square", Access.SCORES, "ART", partial(art_square, queries=queries), 3 * queries)
+    lines, times = bench.contest("square", Access.SCORES, "ART", partial(art_square, queries=queries), 3 * queries)
     if has_torchattacks():
         theirs = partial(torchattacks_square, queries=queries)
-        lines += ["", *bench.contest("square", Access.SCORES, "torchattacks", theirs, queries)]
-    return lines
+        lines += ["", *bench.contest("square", Access.SCORES, "torchattacks", theirs, queries)[0]]
+    return Report(lines, [Goal(f"Square of ART, its time to ours at equal strength; {on.name}", 5, times)])
 
 
-def hop_skip_jump(on: Case, rounds: int, shares: Sequence[float] = SHARES, evaluations: int = 6) -> list[str]:
-    """Lines of Markdown: HopSkipJump beside ART's, with that many iterations."""
+def hop_skip_jump(on: Case, rounds: int, shares: Sequence[float] = SHARES, evaluations: int = 6) -> Report:
+    """Lines of Markdown: HopSkipJump beside ART's, with that many iterations; no goal."""
     theirs = partial(art_hop_skip_jump, evaluations=evaluations)
-    return Bench(on, rounds, shares).contest("hop-skip-jump", Access.LABELS, "ART", theirs)
+    return Report(Bench(on, rounds, shares).contest("hop-skip-jump", Access.LABELS, "ART", theirs)[0], [])
 
 
 class Bench:
@@ -89,8 +91,11 @@ class Bench:
 
     def contest(
         self, attack: str, access: Access, other: str, theirs: Theirs, most: int | None = None
-    ) -> list[str]:  # fmt: skip
-        """A table of ours beside theirs; `most` rows are what theirs sends for an image, None is its mean."""
+    ) -> tuple[list[str], float | None]:  # fmt: skip
+        """A table of ours beside theirs, and their time to ours at equal strength, None where ours is weaker.
+
+        `most` rows are what theirs sends for an image, None is its mean.
+        """
         base: list[Run] = []
         ours: dict[float, list[Run]] = {share: [] for share in self._shares}
         for seed in range(self._rounds):
@@ -106,10 +111,12 @@ class Bench:
         ]
         fair = [share for share, runs in ours.items() if _mean(runs) <= _mean(base)]
         if not fair:
-            return [*lines, "", f"`{attack}` is **weaker** than {other}'s at equal rows: no ratio at equal strength."]
+            weaker = f"`{attack}` is **weaker** than {other}'s at equal rows: no ratio at equal strength."
+            return [*lines, "", weaker], None
         least = min(fair)
-        times = told(*([r.seconds for r in runs] for runs in (base, ours[least])))
-        return [*lines, "", f"At equal strength ({100 * least:.0f} % of the rows) {other} takes {times} times as long."]
+        taken = [r.seconds for r in base], [r.seconds for r in ours[least]]
+        said = f"At equal strength ({100 * least:.0f} % of the rows) {other} takes {told(*taken)} times as long."
+        return [*lines, "", said], ratio(*taken)
 
     def _theirs(self, attack: Theirs, seed: int) -> Run:
         net, on, found = Counter(self._on.model.module), self._on, []

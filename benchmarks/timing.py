@@ -44,7 +44,12 @@ def in_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) -> Se
 def told(of: Sequence[float], to: Sequence[float]) -> str:
     """The ratio with its spread over rounds."""
     each = [a / b for a, b in zip(of, to, strict=True)]
-    return f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
+    return f"{ratio(of, to):.2f} ({min(each):.2f} to {max(each):.2f})"
+
+
+def ratio(of: Sequence[float], to: Sequence[float]) -> float:
+    """The median over rounds."""
+    return statistics.median(a / b for a, b in zip(of, to, strict=True))
 
 
 def milliseconds(times: Sequence[float]) -> str:

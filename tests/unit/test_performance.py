@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks import board_speed, nets, performance, timing
+from benchmarks.goals import Goal, goals_table, least
 from robustnoise.testing.toys import toy_dataset
 
 SHARES = re.compile(r"\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)")
@@ -51,3 +52,18 @@ def test_a_ratio_is_the_median_of_the_rounds_with_least_and_largest() -> None:
 @pytest.mark.parametrize("count", [1, 20, 60])
 def test_the_board_has_as_many_defenses_as_asked(count: int) -> None:
     assert len(board_speed.defenses(count)) == count
+
+
+def test_a_goal_is_told_as_reached_missed_or_not_measured() -> None:
+    goals = [
+        Goal("speed", 1.3, 1.299),
+        Goal("speed", 1.3, 1.3),
+        Goal("cost", 1.05, 1.051, most=True),
+        Goal("cost", 1.05, 0.9, most=True),
+        Goal("absent", 2, least([])),
+    ]
+    assert [goal.reached for goal in goals] == [False, True, False, True, None]
+    lines = goals_table(goals)[2:]
+    assert lines[0] == "| speed | at least 1.3 | 1.30 | **no** |"
+    assert lines[3] == "| cost | at most 1.05 | 0.90 | yes |"
+    assert lines[4] == "| absent | at least 2 | - | not measured |"
