@@ -12,7 +12,10 @@ DataDir = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Where networks run: cpu, cuda, ...")]
 Jobs = Annotated[
-    int | None, typer.Option(min=1, help="Cells at a time, each in a process; results don't depend on it. Default: 1.")
+    int | None,
+    typer.Option(
+        min=1, help="Cells at a time, each in a process; results don't depend on it. Default: as many as pay."
+    ),
 ]
 TimeLimit = Annotated[
     float | None,

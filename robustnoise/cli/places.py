@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from robustnoise.cli.caching import open_store
 from robustnoise.cli.progress import bars
 from robustnoise.errors import BadParameter
+from robustnoise.harness.executors.automatic import Automatic, Work
 from robustnoise.harness.executors.base import Executor
 from robustnoise.harness.executors.cluster import RayCluster
 from robustnoise.harness.executors.processes import Processes
@@ -29,7 +31,7 @@ class Place:
     """What the options say.
 
     Args:
-        jobs: cells at a time; None is one, or with `ray` as many as the cluster has room for.
+        jobs: cells at a time; None is as many as pay, or with `ray` as many as the cluster has room for.
         ray: on a Ray cluster.
         gpus: GPUs for each cell there.
         memory: gigabytes of all workers together; None is no bound.
@@ -52,33 +54,35 @@ class Place:
             raise BadParameter("--memory: bounds this machine; Ray bounds that of its nodes by itself.")
         self.executor()
 
-    def executor(self) -> Executor:
-        """Who makes the cells."""
+    def executor(self, fitting: int | None = None) -> Executor:
+        """Who makes the cells, of which memory has room for `fitting`."""
         if self.ray:
             return RayCluster(self.jobs, self.gpus)
-        jobs = self.jobs or 1
+        if self.jobs is None and self.time_limit is None:
+            return Automatic(fitting)
+        jobs = min(self.jobs or 1, fitting or self.jobs or 1)
         return Processes(jobs) if jobs > 1 or self.time_limit is not None else Serial()
 
     def run(self, experiment: Experiment, failures: list[str] | None) -> list[EvaluationRecord]:
         """Make every cell; `failures` as for `robustnoise.harness.runner.run`."""
-        place, answers = self.fitted(lambda: make_plan(experiment, open_store()))
+        executor, answers = self.fitted(lambda: make_plan(experiment, open_store()))
         with bars() as progress:
             return run(
-                experiment, open_store(), progress=progress, executor=place.executor(), memory=answers,
+                experiment, open_store(), progress=progress, executor=executor, memory=answers,
                 time_limit=self.time_limit, failures=failures,
             )  # fmt: skip
 
     def run_shard(self, experiment: Experiment, shard: Shard, failures: list[str]) -> None:
         """Make one part's cells."""
-        place, answers = self.fitted(lambda: make_plan(experiment, open_store()))
+        executor, answers = self.fitted(lambda: make_plan(experiment, open_store()))
         with bars() as progress:
             run_shard(
-                experiment, open_store(), shard, progress=progress, executor=place.executor(), memory=answers,
+                experiment, open_store(), shard, progress=progress, executor=executor, memory=answers,
                 time_limit=self.time_limit, failures=failures,
             )  # fmt: skip
 
-    def fitted(self, lines: Callable[[], list[Planned]]) -> tuple[Place, int]:
-        """So many cells at a time that `memory` is enough, and the bytes of answers that each may remember.
+    def fitted(self, lines: Callable[[], list[Planned]]) -> tuple[Executor, int]:
+        """Who makes so many cells at a time that `memory` is enough, and the bytes of answers that each may remember.
 
         Args:
             lines: the plan, asked for where there is a bound.
@@ -87,17 +91,17 @@ class Place:
             BadParameter: not even one cell fits.
         """
         if self.memory is None:
-            return self, LIMIT
+            return self.executor(), LIMIT
         peak, room = max((line.peak for line in lines()), default=0), int(self.memory * GIB)
         if not peak:
-            return self, LIMIT
-        fitting = min(self.jobs or 1, room // peak)
+            return self.executor(), LIMIT
+        fitting = min(room // peak, self.jobs or os.cpu_count() or 1)
         if fitting < 1:
             raise BadParameter(
                 f"--memory {self.memory:g}: one cell of this board needs about {peak / GIB:.2f} GB. Give as much, "
                 "or leave the option out."
             )
-        return replace(self, jobs=fitting), min(LIMIT, room // fitting - peak)
+        return self.executor(fitting), min(LIMIT, room // fitting - peak)
 
 
 def show_plan(experiment: Experiment, place: Place, *, as_json: bool = False) -> None:
@@ -119,13 +123,21 @@ def show_plan(experiment: Experiment, place: Place, *, as_json: bool = False) ->
     print(f"{'all':12} {sums} {duration(sum(p.seconds for p in lines)):>10}")
     if not any(line.missing for line in lines):
         return
-    jobs = place.fitted(lambda: lines)[0].jobs or 1
+    jobs = _at_once(place.fitted(lambda: lines)[0], experiment, lines)
     wall = duration(wall_seconds(lines, jobs, experiment.threads))
     peak = max(line.peak for line in lines) / GIB
     memory = f"{peak:.2f} GB of memory" + (f" each, {jobs * peak:.2f} GB in all" if jobs > 1 else "")
     print(f"About {wall} with {jobs} at a time and {memory}.")
     if about:
         print("~ is at most, by the budgets, or a guess.")
+
+
+def _at_once(executor: Executor, experiment: Experiment, lines: list[Planned]) -> int:
+    """How many cells at a time; where each level is asked for itself, in the one that has most at a time."""
+    if isinstance(executor, Automatic):
+        return max(executor.at_once(experiment, Work(line.seconds, line.longest, line.peak)) for line in lines)
+    jobs: int | None = getattr(executor, "jobs", None)
+    return jobs or 1
 
 
 def duration(seconds: float) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from robustnoise.board import load_board
+from robustnoise.harness.executors import automatic
+from robustnoise.harness.executors.automatic import Automatic
 from robustnoise.harness.executors.base import Executor
 from robustnoise.harness.executors.cluster import RayCluster
 from robustnoise.harness.executors.processes import Processes
@@ -82,6 +84,22 @@ def test_parts_one_after_the_other_make_the_rows(tiny: Experiment, expected: dic
     assert outcomes(run(tiny, store)) == expected
     assert cells(store) == whole
     assert not list((tmp_path / "claims").iterdir())
+
+
+def test_where_nobody_says_how_many_it_makes_the_rows(
+    tiny: Experiment, expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = list[int]()
+
+    def processes(jobs: int) -> Processes:
+        started.append(jobs)
+        return Processes(jobs)
+
+    monkeypatch.setattr(automatic, "WORTH", -1.0)
+    monkeypatch.setattr(automatic, "_cores", lambda: 2 * tiny.threads)
+    monkeypatch.setattr(automatic, "Processes", processes)
+    assert outcomes(run(tiny, Store(tmp_path), executor=Automatic())) == expected
+    assert started == [2]  # for all levels
 
 
 def test_a_part_made_twice_makes_nothing(tiny: Experiment, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from robustnoise.cli.places import GIB, Place, duration
 from robustnoise.errors import BadParameter
+from robustnoise.harness.executors.automatic import Automatic
 from robustnoise.harness.executors.cluster import RayCluster
 from robustnoise.harness.executors.processes import Processes
 from robustnoise.harness.executors.serial import Serial
@@ -19,22 +20,25 @@ def lines(*peaks: float) -> list[Planned]:
 
 
 def test_the_options_choose_who_makes_the_cells() -> None:
-    assert Place().executor() == Place(1).executor() == Serial()
+    assert Place().executor() == Automatic()
+    assert Place(1).executor() == Serial()
+    assert Place(time_limit=9).executor() == Processes(1)
     assert Place(3).executor() == Processes(3)
     assert Place(3, ray=True, gpus=0.5).executor() == RayCluster(3, 0.5)
 
 
 def test_as_many_cells_at_a_time_as_fit() -> None:
-    place, answers = Place(8, memory=4).fitted(lambda: lines(0.5, 1.25))
-    assert place.jobs == 3
+    executor, answers = Place(8, memory=4).fitted(lambda: lines(0.5, 1.25))
+    assert executor == Processes(3)
     assert 3 * (1.25 * GIB + answers) <= 4 * GIB
-    assert Place(2, memory=4).fitted(lambda: lines(1.25))[0].jobs == 2
-    assert Place(memory=4).fitted(lambda: lines(1.25)) == (Place(1, memory=4), LIMIT)
+    assert Place(2, memory=4).fitted(lambda: lines(1.25))[0] == Processes(2)
+    assert Place(8, memory=2).fitted(lambda: lines(1.25))[0] == Serial()
+    assert Place(memory=2).fitted(lambda: lines(1.25))[0] == Automatic(1)
 
 
 def test_without_a_bound_or_without_work_all_stays_as_it_is() -> None:
-    assert Place(8, memory=0.001).fitted(list) == (Place(8, memory=0.001), LIMIT)
-    assert Place(8).fitted(lambda: pytest.fail("asked")) == (Place(8), LIMIT)
+    assert Place(8, memory=0.001).fitted(list) == (Processes(8), LIMIT)
+    assert Place(8).fitted(lambda: pytest.fail("asked")) == (Processes(8), LIMIT)
 
 
 def test_a_bound_below_one_cell_is_refused_with_what_it_needs() -> None:

@@ -1,0 +1,83 @@
+"""This process, or several, whichever is done sooner: what happens where nobody says how many."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from robustnoise.harness.costs.estimate import Estimator
+from robustnoise.harness.executors.base import Workers
+from robustnoise.harness.executors.job import Group, Job, Made
+from robustnoise.harness.executors.processes import Processes
+from robustnoise.harness.executors.serial import Serial
+from robustnoise.harness.experiment import Experiment
+
+WORTH = 20.0
+"""Seconds that several processes must save: each loads its libraries, images and networks first."""
+
+
+class Work(NamedTuple):
+    """Cells that don't wait for each other."""
+
+    seconds: float
+    """Of all of them in one process."""
+    longest: float
+    """Of them, seconds of one group."""
+    peak: int
+    """Bytes that a worker holds at most."""
+
+
+@dataclass(frozen=True)
+class Automatic:
+    """This process, which shows how far each stage is, where several wouldn't save much.
+
+    Args:
+        most: processes at a time; None is as many as there are cores and memory for.
+    """
+
+    most: int | None = None
+
+    def at_once(self, experiment: Experiment, work: Work) -> int:
+        """How many cells at a time.
+
+        One where networks run on an accelerator, or a victim is somebody else's: nobody's endpoint gets more questions
+        at a time than it was meant to.
+        """
+        if experiment.device != "cpu" or any(victim.model is None for victim in experiment.victims):
+            return 1
+        many = min(_cores() // experiment.threads, _memory() // 2 // max(1, work.peak), self.most or _cores())
+        if many < 2 or work.seconds - max(work.longest, work.seconds / many) < WORTH:
+            return 1
+        return many
+
+    @contextmanager
+    def workers(self, job: Job) -> Iterator[Workers]:
+        """Processes start with the first level that is worth it, and stay."""
+        with ExitStack() as stack:
+            here, several = stack.enter_context(Serial().workers(job)), dict[int, Workers]()
+
+            def run(groups: Sequence[Group]) -> Iterator[tuple[int, Made | None]]:
+                many = self.at_once(job.experiment, _work(job, groups)) if len(groups) > 1 else 1
+                if many > 1 and many not in several:
+                    several[many] = stack.enter_context(Processes(many).workers(job))
+                yield from (several[many] if many > 1 else here)(groups)
+
+            yield run
+
+
+def _work(job: Job, groups: Sequence[Group]) -> Work:
+    estimator = Estimator(job.experiment)
+    each = [[estimator.of(job.tasks[name]) for name in group] for group in groups]
+    seconds = [sum(estimate.seconds for estimate in group) for group in each]
+    return Work(sum(seconds), max(seconds), max(estimate.peak for group in each for estimate in group))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,57 @@
+"""How many cells at a time nobody asks for: more than one only where that saves time, and the memory is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from robustnoise.building import build
+from robustnoise.compose import Identity
+from robustnoise.harness.executors import automatic
+from robustnoise.harness.executors.automatic import Automatic, Work
+from robustnoise.harness.experiment import Experiment, Victim
+from robustnoise.testing.toys import linear_toy, toy_dataset
+from robustnoise.threat import Budget
+
+GIB = 2**30
+LONG = Work(600.0, 10.0, GIB)
+
+
+@pytest.fixture(autouse=True)
+def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight cores and 32 GB."""
+    monkeypatch.setattr(automatic, "_cores", lambda: 8)
+    monkeypatch.setattr(automatic, "_memory", lambda: 32 * GIB)
+
+
+def experiment(**changes: Any) -> Experiment:
+    victims = (Victim("a", build("plain-training", "defense"), model=build("mlp(hidden=4)", "model")),)
+    made = Experiment(toy_dataset(8), {}, None, Budget(), victims, (), threads=2)
+    return replace(made, **changes)
+
+
+@pytest.mark.parametrize(
+    ("work", "many"),
+    [
+        (LONG, 4),  # eight cores, two threads a cell
+        (Work(600.0, 10.0, 6 * GIB), 2),  # half of the memory
+        (Work(600.0, 10.0, 20 * GIB), 1),
+        (Work(600.0, 590.0, GIB), 1),  # all waits for one of them
+        (Work(24.0, 1.0, GIB), 1),  # workers take as long to start
+        (Work(28.0, 1.0, GIB), 4),
+    ],
+)
+def test_several_where_cores_memory_and_the_work_are_there(work: Work, many: int) -> None:
+    assert Automatic().at_once(experiment(), work) == many
+
+
+def test_what_bounds_them_beside_the_machine() -> None:
+    assert Automatic(3).at_once(experiment(), LONG) == 3
+    assert Automatic().at_once(experiment(threads=5), LONG) == 1
+    accelerated = experiment()
+    object.__setattr__(accelerated, "device", "cuda")  # also where there is none
+    assert Automatic().at_once(accelerated, LONG) == 1
+    target = Victim("b", Identity(), classifier=linear_toy())
+    assert Automatic().at_once(experiment(victims=(target,)), LONG) == 1
