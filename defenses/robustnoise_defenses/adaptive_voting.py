@@ -48,7 +48,7 @@ from robustnoise.api import (
     Stage,
     Wrapper,
 )
-from robustnoise_defenses.noise.inside import repeating
+from robustnoise.models.classifier import repeating
 from robustnoise_defenses.voting import Ballot, SoftVote
 
 PRIOR_VOTES = 14

@@ -25,7 +25,7 @@ from robustnoise.api import (
     Wrapper,
     require_differentiable,
 )
-from robustnoise_defenses.noise.inside import repeating
+from robustnoise.models.classifier import repeating
 
 SOFT_PASSES = 16
 """Passes that an attack with gradients averages in one draw; their activations are held together."""

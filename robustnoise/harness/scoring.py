@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from robustnoise.blocks import BLOCK, CHUNK, block_ranges, predict_blocks
+from robustnoise.blocks import block_ranges, predict_blocks
+from robustnoise.models.classifier import repeating
 from robustnoise.protocols import Classifier, Meter
 from robustnoise.seeds import SeedStream
 
@@ -80,13 +81,13 @@ def count_draws(
     """
     right, abstained = np.zeros((2, len(images)), np.uint16)
     passes, counted = 0, False
-    for repeat in range(draws):
-        for start in range(0, len(images), CHUNK):
-            stop = min(start + CHUNK, len(images))
-            said = label_images(classifier, images[start:stop], noise.child(repeat), first_block=start // BLOCK)
-            right[start:stop] += said.labels == labels[start:stop]
-            abstained[start:stop] += said.labels < 0
-            passes += (stop - start) * classifier.passes if said.passes is None else said.passes
-            counted |= said.passes is not None
-            meter.advance(stop - start)
+    for number, start, stop in block_ranges(len(images)):
+        with repeating(classifier):
+            for repeat in range(draws):
+                said = label_images(classifier, images[start:stop], noise.child(repeat), first_block=number)
+                right[start:stop] += said.labels == labels[start:stop]
+                abstained[start:stop] += said.labels < 0
+                passes += (stop - start) * classifier.passes if said.passes is None else said.passes
+                counted |= said.passes is not None
+                meter.advance(stop - start)
     return Counted(right, abstained, passes if counted else None)

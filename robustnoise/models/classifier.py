@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -158,7 +160,21 @@ class LayerWrapper(Wrapper):
         """See `robustnoise.protocols.Differentiable.logits`."""
         raise NotImplementedError
 
+    def repeating(self) -> AbstractContextManager[None]:
+        """Where the same images are asked about several times: may keep what is the same in each of them."""
+        return nullcontext()
+
     def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
         """See `robustnoise.protocols.Classifier.predict`."""
         with torch.inference_mode():
             return answer_from_logits(self.logits(x, noise=noise))
+
+
+@contextmanager
+def repeating(classifier: Classifier) -> Iterator[None]:
+    """While `classifier` is asked about the same images several times; changes no answer."""
+    layer: object = classifier
+    while layer is not None and not isinstance(layer, LayerWrapper):
+        layer = getattr(layer, "inner", None)
+    with nullcontext() if layer is None else layer.repeating():
+        yield

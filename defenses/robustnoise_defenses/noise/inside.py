@@ -155,22 +155,18 @@ class Inside(LayerWrapper):
         with device(self.module, self.effects, noise.child("effect"), self.stored, self.prefix):
             return self.root.logits(x, noise=noise.child("inner"))
 
-
-@contextmanager
-def repeating(classifier: Classifier) -> Iterator[None]:
-    """While the same images are asked about several times, what comes before the first noisy product is run once."""
-    layer: object = classifier
-    while layer is not None and not isinstance(layer, Inside):
-        layer = getattr(layer, "inner", None)
-    if layer is None:
-        yield
-        return
-    prefix = Prefix(layer.module, {name for effect in layer.effects for name in effect.names})
-    layer.prefix = prefix if prefix.length else None
-    try:
-        yield
-    finally:
-        layer.prefix = None
+    @contextmanager
+    def repeating(self) -> Iterator[None]:
+        """What comes before the first noisy product is run once for the same images."""
+        if self.prefix is not None:  # somebody around has asked for it
+            yield
+            return
+        prefix = Prefix(self.module, {name for effect in self.effects for name in effect.names})
+        self.prefix = prefix if prefix.length else None
+        try:
+            yield
+        finally:
+            self.prefix = None
 
 
 def _how_many(kind: type[InsideDefense], model: object) -> int:
