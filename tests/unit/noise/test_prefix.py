@@ -1,4 +1,4 @@
-"""What a network computes before its first noisy product is run once a vote, and nobody can tell."""
+"""What a network computes before its first noisy product is run once for all passes over the same images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from robustnoise.api import Context, SeedStream, TorchClassifier, build
+from robustnoise.harness.scoring import count_draws
+from robustnoise.protocols import Silent
+from robustnoise.testing.toys import toy_split
 from robustnoise_defenses.noise import inside
 from robustnoise_defenses.noise.prefix import Prefix
 
@@ -63,6 +66,34 @@ def test_a_vote_is_the_same_to_the_last_bit(stack: str, runs: int, monkeypatch: 
     assert torch.equal(kept, usual)
     assert each == 6
     assert ran == runs or "input-noise" in stack
+
+
+@pytest.mark.parametrize(
+    ("stack", "runs"),
+    [
+        ("layer-noise(0, power=sample, layers='5')", 3),  # blocks of 128 images
+        ("layer-noise(0, power=sample, layers='5') | output-noise(1.0) | vote(4)", 3),
+        ("layer-noise(0, power=sample, layers='0')", 3 * 7),
+    ],
+)
+def test_a_score_is_the_same_and_runs_it_once_for_all_draws(
+    stack: str, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = toy_split(300, SHAPE)
+
+    def counts() -> tuple[list[int], int]:
+        net = _net()
+        victim = build(stack, "defense").apply(net, Context(seed=0))
+        meter = Silent().start("score", 1)
+        found = count_draws(victim, split.images, split.labels, 7, SeedStream(3), meter=meter)
+        first = net.module[0]
+        assert isinstance(first, Counted)
+        return found.right.tolist(), first.runs
+
+    kept, ran = counts()
+    monkeypatch.setattr(inside.Prefix, "__init__", lambda self, *_: setattr(self, "length", 0))
+    assert (kept, ran) == (counts()[0], runs)
+    assert len(set(kept)) > 2  # random, so that a kept draw would show
 
 
 def test_other_images_are_computed_anew() -> None:
