@@ -31,11 +31,6 @@ class Report(NamedTuple):
     goals: list[Goal]
 
 
-def least(ratios: Sequence[float]) -> float | None:
-    """The worst case of those measured."""
-    return min(ratios, default=None)
-
-
 def goals_table(goals: Sequence[Goal]) -> list[str]:
     """Lines of Markdown."""
     lines = ["| goal | wanted | measured | reached |", "|---|---|---|---|"]
