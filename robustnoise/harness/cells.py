@@ -35,7 +35,7 @@ def once(stage: Stage) -> Stage:
     """A method that finds the cell of a victim, an attack or both, or what is in it: a bench looks each up once."""
 
     @functools.wraps(stage)
-    def found(self: Cells, *parts: Any) -> Cell:
+    def found(self: Cells, *parts: Any) -> Any:
         key = stage.__name__, *map(id, parts)
         if key not in self._found:
             self._found[key] = parts, stage(self, *parts)  # with the parts, so that no other gets their ids

@@ -44,7 +44,7 @@ def give_storage(module: nn.Module) -> None:
 
     What `to_empty` does, which loads sympy for it: torch answers ``empty_like`` of tensors without storage in python.
     """
-    module._apply(lambda t: torch.empty_strided(t.size(), t.stride(), dtype=t.dtype, device="cpu"))  # type: ignore[no-untyped-call]
+    module._apply(lambda t: torch.empty_strided(t.size(), t.stride(), dtype=t.dtype, device="cpu"))
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:

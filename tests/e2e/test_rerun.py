@@ -43,8 +43,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_finished_board_is_found_without_loading_what_only_computing_needs(finished: Path) -> None:
     before = {p: p.read_bytes() for p in finished.rglob("*") if p.is_file()}
     again = subprocess.run(
-        [sys.executable, "-c", AGAIN], cwd=finished, env=environment(finished / "cache"), capture_output=True, text=True,
-        check=False,
+        [sys.executable, "-c", AGAIN], cwd=finished, env=environment(finished / "cache"),
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[-1] == "loaded:"
