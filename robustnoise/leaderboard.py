@@ -60,6 +60,7 @@ class Leaderboard:
         self.path = find_board(path)
         self.progress = progress or Silent()
         self._known: dict[tuple[str, bool, tuple[Raised, ...]], RowView] = {}
+        self._parsed: dict[str, EvaluationRecord] = {}
         self.board: Board = load_board(self.path)
 
     @property
@@ -102,7 +103,11 @@ class Leaderboard:
 
     def _read(self) -> Iterator[tuple[Path, EvaluationRecord]]:
         for path in sorted(self.rows_folder.glob("*.json")):
-            yield path, read_row(path)
+            yield path, self._row(path)
+
+    def _row(self, path: Path) -> EvaluationRecord:
+        """The row in `path`, which is read at every call and parsed once."""
+        return read_row(path, self._parsed)
 
     def add(self, record: EvaluationRecord) -> Path:
         """Write a row; adding it again changes nothing.
@@ -111,7 +116,7 @@ class Leaderboard:
             RowError: a row of the same identity has another outcome.
         """
         path = self.rows_folder / f"{record.digest}.json"
-        write_record(path, record.to_json(), known_outcome(path, read_row))
+        write_record(path, record.to_json(), known_outcome(path, self._row))
         return path
 
     def add_audit(self, audit: AuditRecord) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -45,13 +46,22 @@ def known_outcome(path: Path, read: Callable[[Path], Record]) -> Mapping[str, An
     return found.outcome
 
 
-def read_row(path: Path) -> EvaluationRecord:
+def read_row(path: Path, parsed: dict[str, EvaluationRecord] | None = None) -> EvaluationRecord:
     """The row in `path`.
+
+    Args:
+        path: the file.
+        parsed: rows by the sha256 of their files; what isn't there is parsed and put there. None for none.
 
     Raises:
         RowError: it is damaged, edited or of a newer schema; the message names the file.
     """
-    return _load(path, EvaluationRecord.from_json)
+    parsed = {} if parsed is None else parsed
+    content = _content(path)
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 not in parsed:
+        parsed[sha256] = _load(path, content, EvaluationRecord.from_json)
+    return parsed[sha256]
 
 
 def read_audit(path: Path) -> AuditRecord:
@@ -60,7 +70,7 @@ def read_audit(path: Path) -> AuditRecord:
     Raises:
         RowError: as `read_row`.
     """
-    return _load(path, AuditRecord.from_json)
+    return _load(path, _content(path), AuditRecord.from_json)
 
 
 def _finite(text: str) -> float:
@@ -70,11 +80,22 @@ def _finite(text: str) -> float:
     return value
 
 
-def _load(path: Path, load: Callable[[Mapping[str, Any]], Record]) -> Record:
+def _content(path: Path) -> bytes:
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
-    except (OSError, ValueError, RecursionError) as error:
-        raise RowError(f"{path}: can't be read as JSON: {error}. {MEND}") from None
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> RowError:
+    return RowError(f"{path}: can't be read as JSON: {error}. {MEND}")
+
+
+def _load(path: Path, content: bytes, load: Callable[[Mapping[str, Any]], Record]) -> Record:
+    try:
+        plain = json.loads(content.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from None
     try:
         return load(plain)
     except RowError as error:

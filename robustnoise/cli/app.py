@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from robustnoise import __version__
+from robustnoise.allocator import loading
 from robustnoise.cli.board_app import board_app, cache_app
 from robustnoise.cli.options import (
     AccessName,
@@ -82,9 +83,10 @@ def run(
     trust_code: Trust = False,
 ) -> None:
     """Make every row of a board. Killed at any moment, the same command goes on where it stopped."""
-    from robustnoise.cli.places import Place
-    from robustnoise.cli.running import run_board
-    from robustnoise.harness.shards import Shard
+    with loading():
+        from robustnoise.cli.places import Place
+        from robustnoise.cli.running import run_board
+        from robustnoise.harness.shards import Shard
 
     changes = list(overrides or [])
     changes += [f"run.seed={seed}"] if seed is not None else []
@@ -102,8 +104,9 @@ def demo(
     jobs: Jobs = None,
 ) -> None:
     """Run the quickstart board: baseline, adversarial training, noise; shared and per-victim substitutes."""
-    from robustnoise.cli.places import Place
-    from robustnoise.cli.running import run_board
+    with loading():
+        from robustnoise.cli.places import Place
+        from robustnoise.cli.running import run_board
 
     run_board("quickstart", output, [], device="cpu", place=Place(jobs), data_dir=None, plugins=[], plan=False)
 

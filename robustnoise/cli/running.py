@@ -131,9 +131,11 @@ def write_board(output: Path, folder: Path) -> None:
     Raises:
         BadParameter: that one is another board's.
     """
-    if (output / "board.toml").is_file() and (other := load_board(output).name) != (name := load_board(folder).name):
+    present, content = output / "board.toml", (folder / "board.toml").read_bytes()
+    known = present.is_file() and present.read_bytes() == content
+    if present.is_file() and not known and (other := load_board(output).name) != (name := load_board(folder).name):
         raise BadParameter(f"--output {output}: is the folder of board {other!r}; expected one of {name!r}, or none.")
-    atomic_write(output / "board.toml", (folder / "board.toml").read_bytes())
+    atomic_write(present, content)
 
 
 def _audits(experiment: Experiment, board: Board) -> list[AuditRecord]:

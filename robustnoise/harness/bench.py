@@ -311,6 +311,7 @@ class Bench(Cells):
 
         return self._cell("score", inputs, run)
 
+    @once
     def tally(self, victim: Victim, attack: Attack | None, stop: int | None = None) -> Tally:
         """The result of `score`."""
         cell = self.score(victim, attack, stop)

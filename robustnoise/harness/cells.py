@@ -24,7 +24,7 @@ from robustnoise.store import Cell, Store, cell_key
 from robustnoise.threat import ThreatModel
 
 Computed = tuple[dict[str, bytes], dict[str, Any]]
-Stage = TypeVar("Stage", bound=Callable[..., Cell])
+Stage = TypeVar("Stage", bound=Callable[..., Any])
 
 
 class NotCached(Exception):
@@ -32,10 +32,10 @@ class NotCached(Exception):
 
 
 def once(stage: Stage) -> Stage:
-    """A method that finds the cell of a victim, an attack or both: a bench looks each up once."""
+    """A method that finds the cell of a victim, an attack or both, or what is in it: a bench looks each up once."""
 
     @functools.wraps(stage)
-    def found(self: Cells, *parts: Any) -> Cell:
+    def found(self: Cells, *parts: Any) -> Any:
         key = stage.__name__, *map(id, parts)
         if key not in self._found:
             self._found[key] = parts, stage(self, *parts)  # with the parts, so that no other gets their ids
@@ -62,7 +62,7 @@ class Cells:
         self.progress = progress or Silent()
         self.compute = compute
         self.seeds = SeedStream(experiment.seed)
-        self._found: dict[tuple[object, ...], tuple[tuple[Any, ...], Cell]] = {}
+        self._found: dict[tuple[object, ...], tuple[tuple[Any, ...], Any]] = {}
         self._classifiers: dict[str, Classifier] = {}
         self._trained: dict[str, TorchClassifier] = {}
 

@@ -15,6 +15,7 @@ from robustnoise import building, tensorfile
 from robustnoise.building import spec_of
 from robustnoise.errors import BadData, BadParameter, RobustnoiseError, told
 from robustnoise.models.classifier import TorchClassifier
+from robustnoise.models.fresh import give_storage
 from robustnoise.store import atomic_write
 
 FORMAT = "robustnoise-classifier-1"
@@ -105,7 +106,7 @@ def classifier_from_bytes(content: bytes) -> TorchClassifier:
         wanted = {k: v.shape for k, v in module.state_dict().items()}
         if wanted != {k: v.shape for k, v in tensors.items()}:
             raise BadData("its weights don't fit its architecture.")  # before memory is taken for them
-        module = module.to_empty(device="cpu")
+        give_storage(module)
         module.load_state_dict(tensors)
     except BadData:
         raise

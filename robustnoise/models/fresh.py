@@ -34,9 +34,17 @@ def create(
     # Built without storage first: the layers' own initialisation would draw from torch's global generator.
     with torch.device("meta"):
         module = architecture.build(input_shape, num_classes)
-    module = module.to_empty(device="cpu")
+    give_storage(module)
     initialise(module, seeds.generator("weights"))
     return TorchClassifier(module, input_shape, num_classes, architecture)
+
+
+def give_storage(module: nn.Module) -> None:
+    """Memory on the CPU, not yet filled, for a module that was built on the device "meta".
+
+    What `to_empty` does, which loads sympy for it: torch answers ``empty_like`` of tensors without storage in python.
+    """
+    module._apply(lambda t: torch.empty_strided(t.size(), t.stride(), dtype=t.dtype, device="cpu"))
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import rich.table
@@ -46,33 +47,35 @@ def print_board(
     """Worst cases by victim, contrasts, rows by scope, verdicts, variance, published figures, submissions, curves."""
     headline = f"{title}: per cent, 95 % intervals"
     if summary:
-        console.print(_table(summary_table(summary)._replace(heading=headline)))
+        console.print(_table(console, summary_table(summary)._replace(heading=headline)))
     else:
         console.print(headline, style="bold", markup=False, highlight=False)
     if contrasts:
-        console.print(_table(contrast_table(contrasts)))
+        console.print(_table(console, contrast_table(contrasts)))
     for table in [*row_tables(rows), *verdict_tables(rows)]:
-        console.print(_table(table))
+        console.print(_table(console, table))
     for note in resolution_notes(rows):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     if variance:
-        console.print(_table(variance_table(variance)))
+        console.print(_table(console, variance_table(variance)))
     if published:
-        console.print(_table(published_table(published)))
+        console.print(_table(console, published_table(published)))
     if submitted:
-        console.print(_table(submitted_table(submitted)))
+        console.print(_table(console, submitted_table(submitted)))
     for view in curves:
         if view.lines:
-            console.print(_table(curve_table(view)))
+            console.print(_table(console, curve_table(view)))
         console.print(curve_note(view), markup=False, highlight=False, soft_wrap=True)
         if view.lines and view.curve.midpoint:
-            console.print(_table(midpoint_table(view)))
+            console.print(_table(console, midpoint_table(view)))
 
 
-def _table(table: Table) -> rich.table.Table:
+def _table(console: Console, table: Table) -> rich.table.Table:
+    # Parsed here, once: rich would parse a text as it measures a column and again as it writes the cell.
+    parse = functools.partial(console.render_str, highlight=False)
     found = rich.table.Table(title=escape(table.heading), title_justify="left", title_style="bold")
     for name in table.head:
         found.add_column(escape(name), overflow="fold")
     for line in table.lines:
-        found.add_row(*map(escape, line))
+        found.add_row(*(parse(escape(cell)) for cell in line))
     return found

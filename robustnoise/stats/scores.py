@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 from scipy import special
@@ -89,6 +90,7 @@ def tango_p(b: float, c: float, n: int, delta: float) -> float:
     return NORMAL.cdf(-excess / spread) if spread > 0 else float(excess <= 0)
 
 
+@functools.lru_cache(maxsize=10_000)  # a board asks for the same few counts thousands of times
 def _tango_high(b: float, c: float, n: int, z: float) -> float:
     """Upper limit by bisection: above the estimate the score test accepts up to the limit and rejects beyond it."""
     low, high = (b - c) / n, 1.0

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from robustnoise.data import SOURCES, SplitSizes, idx, list_sources, load_dataset, load_pool, locate
 from robustnoise.data import cifar as cifar_format
 from robustnoise.data.source_kinds import CifarSource, IdxSource
+from robustnoise.data.sources import _read_digits
 from robustnoise.errors import BadData, CorruptArtifact, DataUnavailable, MissingExtra
 
 
@@ -142,6 +144,14 @@ def test_cifar_folder(tmp_path: Path) -> None:
     assert pool.evaluation_ids is not None
     assert pool.evaluation_ids.tolist() == [2]
     assert source.load(tmp_path / "cifar10", progress=False).digest == pool.digest
+
+
+def test_digits_are_those_of_load_digits() -> None:
+    images, labels = _read_digits()
+    theirs = load_digits()
+    assert np.array_equal(images[:, 0], np.rint(theirs.images * 255 / 16).astype(np.uint8))
+    assert np.array_equal(labels, theirs.target)
+    assert (images.shape, images.dtype, labels.dtype) == ((1797, 1, 8, 8), np.uint8, np.int64)
 
 
 def test_digits() -> None:
