@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 
@@ -11,6 +14,7 @@ from robustnoise.building import build
 from robustnoise.compose import Identity
 from robustnoise.harness.executors import automatic
 from robustnoise.harness.executors.automatic import Automatic, Work
+from robustnoise.harness.executors.base import Workers
 from robustnoise.harness.experiment import Experiment, Victim
 from robustnoise.testing.toys import linear_toy, toy_dataset
 from robustnoise.threat import Budget
@@ -55,3 +59,29 @@ def test_what_bounds_them_beside_the_machine() -> None:
     assert Automatic().at_once(accelerated, LONG) == 1
     target = Victim("b", Identity(), classifier=linear_toy())
     assert Automatic().at_once(experiment(victims=(target,)), LONG) == 1
+
+
+class Asked:
+    """Workers that write down who was asked for how many groups."""
+
+    log: ClassVar[list[tuple[str, int]]] = []
+
+    def __init__(self, who: str) -> None:
+        self.who = who
+
+    @contextmanager
+    def workers(self, _job: object) -> Iterator[Workers]:
+        yield lambda groups: iter(self.log.append((self.who, len(groups))) or ())
+
+
+def test_processes_finish_what_they_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell that was the end of a worker comes back alone: here it would be the end of the run."""
+    monkeypatch.setattr(automatic, "Serial", lambda: Asked("here"))
+    monkeypatch.setattr(automatic, "Processes", lambda jobs: Asked(f"{jobs} processes"))
+    monkeypatch.setattr(automatic, "_work", lambda _, groups: LONG if len(groups) > 2 else Work(1.0, 1.0, GIB))
+    job: Any = SimpleNamespace(experiment=experiment())
+    with Automatic().workers(job) as workers:
+        for many in (1, 2, 3, 2, 1):
+            assert list(workers([["cell"]] * many)) == []
+    four = "4 processes"
+    assert Asked.log == [("here", 1), ("here", 2), (four, 3), (four, 2), (four, 1)]

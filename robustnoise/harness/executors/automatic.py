@@ -55,15 +55,16 @@ class Automatic:
 
     @contextmanager
     def workers(self, job: Job) -> Iterator[Workers]:
-        """Processes start with the first level that is worth it, and stay."""
+        """Processes start with the first level that is worth it, and make all that follows: a cell that was the end of
+        one of them must not be tried again here."""
         with ExitStack() as stack:
-            here, several = stack.enter_context(Serial().workers(job)), dict[int, Workers]()
+            workers = [stack.enter_context(Serial().workers(job))]
 
             def run(groups: Sequence[Group]) -> Iterator[tuple[int, Made | None]]:
                 many = self.at_once(job.experiment, _work(job, groups)) if len(groups) > 1 else 1
-                if many > 1 and many not in several:
-                    several[many] = stack.enter_context(Processes(many).workers(job))
-                yield from (several[many] if many > 1 else here)(groups)
+                if many > 1 and len(workers) == 1:
+                    workers.append(stack.enter_context(Processes(many).workers(job)))
+                yield from workers[-1](groups)
 
             yield run
 
