@@ -25,7 +25,14 @@ from robustnoise.errors import (
     did_you_mean,
 )
 from robustnoise.foreign import import_quietly, seeded_globals
-from robustnoise.models.classifier import InputWrapper, LayerWrapper, TorchClassifier, Wrapper, answer_from_logits
+from robustnoise.models.classifier import (
+    InputWrapper,
+    LayerWrapper,
+    TorchClassifier,
+    Wrapper,
+    answer_from_logits,
+    repeating,
+)
 from robustnoise.models.ensemble import Combine, Ensemble
 from robustnoise.models.export import to_art, to_foolbox
 from robustnoise.models.files import classifier_from_bytes, load_classifier, read_regular
@@ -180,6 +187,7 @@ __all__ = [
     "parse_options",
     "predict_blocks",
     "read_regular",
+    "repeating",
     "require_differentiable",
     "require_modular",
     "seeded_globals",

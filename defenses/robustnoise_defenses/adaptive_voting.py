@@ -47,8 +47,8 @@ from robustnoise.api import (
     SeedStream,
     Stage,
     Wrapper,
+    repeating,
 )
-from robustnoise.models.classifier import repeating
 from robustnoise_defenses.voting import Ballot, SoftVote
 
 PRIOR_VOTES = 14

@@ -23,9 +23,9 @@ from robustnoise.api import (
     SeedStream,
     Stage,
     Wrapper,
+    repeating,
     require_differentiable,
 )
-from robustnoise.models.classifier import repeating
 
 SOFT_PASSES = 16
 """Passes that an attack with gradients averages in one draw; their activations are held together."""

@@ -100,5 +100,7 @@ def test_processes_and_memory_change_no_row(tmp_path: Path, monkeypatch: pytest.
         def attach(self, classifier: Classifier) -> Classifier:
             return classifier
 
+        redrawn = attach
+
     monkeypatch.setattr(bench_module, "Memory", Forgetful)
     assert {r.digest: r.outcome for r in run(experiment, Store(tmp_path / "forgetful"))} == expected
