@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from robustnoise.cli.caching import open_store
 from robustnoise.cli.progress import bars
@@ -60,7 +60,9 @@ class Place:
             return RayCluster(self.jobs, self.gpus)
         if self.jobs is None and self.time_limit is None:
             return Automatic(fitting)
-        jobs = min(self.jobs or 1, fitting or self.jobs or 1)
+        jobs = self.jobs or 1
+        if fitting is not None:
+            jobs = min(jobs, fitting)
         return Processes(jobs) if jobs > 1 or self.time_limit is not None else Serial()
 
     def run(self, experiment: Experiment, failures: list[str] | None) -> list[EvaluationRecord]:
@@ -73,8 +75,9 @@ class Place:
             )  # fmt: skip
 
     def run_shard(self, experiment: Experiment, shard: Shard, failures: list[str]) -> None:
-        """Make one part's cells."""
-        executor, answers = self.fitted(lambda: make_plan(experiment, open_store()))
+        """Make one part's cells; one at a time unless it is said otherwise: other parts may be on the same machine."""
+        place = self if self.jobs or self.ray else replace(self, jobs=1)
+        executor, answers = place.fitted(lambda: make_plan(experiment, open_store()))
         with bars() as progress:
             run_shard(
                 experiment, open_store(), shard, progress=progress, executor=executor, memory=answers,

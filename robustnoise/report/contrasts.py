@@ -97,7 +97,7 @@ def contrast_views(
 
 
 def _measured(contrast: Contrast, rows: dict[tuple[str, str | None], EvaluationRecord], flags: Flags) -> ContrastView:
-    sides, lows, used = [], list[float](), list[EvaluationRecord]()
+    sides, rows_of = [], list[list[EvaluationRecord]]()
     for name in (contrast.victim, contrast.against):
         if contrast.attacks:
             wanted = [rows.get((name, attack)) for attack in contrast.attacks]
@@ -110,13 +110,12 @@ def _measured(contrast: Contrast, rows: dict[tuple[str, str | None], EvaluationR
         flag = against_victim(present, flags) or (contrast.attacks and says_nothing(present, flags))
         if flag:
             return ContrastView(contrast, f"not measured: {flag} on {name}")
-        used += present
-        lows.append(unluckiest_of(present))
+        rows_of.append(present)
         clean = present[0].victim.clean
         sides.append(
             worst_of(present) if contrast.attacks else Worst(clean.right.astype(np.float64), clean.draws, present[0])
         )
-    if any(r.setting["data"] != used[0].setting["data"] for r in used):
+    if any(r.setting["data"] != rows_of[0][0].setting["data"] for part in rows_of for r in part):
         return ContrastView(contrast, "not measured: the rows are of other images")
     mine, theirs = sides
     counts = (mine.right, mine.draws, theirs.right, theirs.draws)
@@ -126,5 +125,6 @@ def _measured(contrast: Contrast, rows: dict[tuple[str, str | None], EvaluationR
         p = min(1.0, 2 * stats.non_inferiority(*counts, contrast.margin))
     bounds = None
     if len(contrast.attacks) > 1 and max(mine.draws, theirs.draws) > 1:
-        bounds = lows[0] - theirs.value, mine.value - lows[1]
+        low, other_low = map(unluckiest_of, rows_of)
+        bounds = low - theirs.value, mine.value - other_low
     return ContrastView(contrast, "", delta, p, None, stats.resolution(*counts), bounds)

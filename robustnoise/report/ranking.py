@@ -57,9 +57,8 @@ def worst_of(rows: Sequence[EvaluationRecord]) -> Worst:
 def unluckiest_of(rows: Sequence[EvaluationRecord]) -> float:
     """The accuracy over the attacks of `rows` if the worst of each image is chosen on the draws that it is scored on.
 
-    In expectation never above the true worst case of a stochastic victim, as `worst_of` is never below. All draws
-    count.
-    For a deterministic victim both are the truth.
+    In expectation never above the true worst case of a stochastic victim, as `worst_of` is never below; all draws of a
+    row count. For a deterministic victim both are the truth.
     """
     tallies = [r.victim.scored for r in rows]
     right = np.stack([t.right if t.select is None else (t.right + t.select) / 2 for t in tallies])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ GIB = 2**30
 LONG = Work(600.0, 10.0, GIB)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight cores and 32 GB."""
     monkeypatch.setattr(automatic, "_cores", lambda: 8)
@@ -36,6 +37,7 @@ def experiment(**changes: Any) -> Experiment:
     return replace(made, **changes)
 
 
+@pytest.mark.usefixtures("_machine")
 @pytest.mark.parametrize(
     ("work", "many"),
     [
@@ -51,6 +53,7 @@ def test_several_where_cores_memory_and_the_work_are_there(work: Work, many: int
     assert Automatic().at_once(experiment(), work) == many
 
 
+@pytest.mark.usefixtures("_machine")
 def test_what_bounds_them_beside_the_machine() -> None:
     assert Automatic(3).at_once(experiment(), LONG) == 3
     assert Automatic().at_once(experiment(threads=5), LONG) == 1
@@ -59,6 +62,15 @@ def test_what_bounds_them_beside_the_machine() -> None:
     assert Automatic().at_once(accelerated, LONG) == 1
     target = Victim("b", Identity(), classifier=linear_toy())
     assert Automatic().at_once(experiment(victims=(target,)), LONG) == 1
+
+
+def test_the_memory_is_that_of_the_container(tmp_path: Path) -> None:
+    whole = automatic._memory([])
+    (tmp_path / "none").write_text("max\n")
+    (tmp_path / "some").write_text(f"{GIB}\n")
+    absent = tmp_path / "absent"
+    assert automatic._memory([tmp_path / "none", absent]) == whole
+    assert automatic._memory([tmp_path / "none", tmp_path / "some", absent]) == min(whole, GIB)
 
 
 class Asked:
@@ -74,6 +86,7 @@ class Asked:
         yield lambda groups: iter(self.log.append((self.who, len(groups))) or ())
 
 
+@pytest.mark.usefixtures("_machine")
 def test_processes_finish_what_they_began(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell that was the end of a worker comes back alone: here it would be the end of the run."""
     monkeypatch.setattr(automatic, "Serial", lambda: Asked("here"))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from robustnoise.cli import places
 from robustnoise.cli.places import GIB, Place, duration
 from robustnoise.errors import BadParameter
 from robustnoise.harness.executors.automatic import Automatic
+from robustnoise.harness.executors.base import Executor
 from robustnoise.harness.executors.cluster import RayCluster
 from robustnoise.harness.executors.processes import Processes
 from robustnoise.harness.executors.serial import Serial
 from robustnoise.harness.memory import LIMIT
 from robustnoise.harness.planning import Planned
+from robustnoise.harness.shards import Shard
 
 
 def lines(*peaks: float) -> list[Planned]:
@@ -53,3 +58,16 @@ def test_bounds_of_this_machine_dont_go_with_ray() -> None:
 
 def test_durations_are_short() -> None:
     assert [duration(s) for s in (0.04, 9.96, 59, 3540, 3900)] == ["0.0 s", "10.0 s", "59 s", "59 min", "1 h 05 min"]
+
+
+@pytest.mark.parametrize(("jobs", "executor"), [(None, Serial()), (2, Processes(2))])
+def test_a_part_takes_one_process_unless_told_otherwise(
+    jobs: int | None, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other parts may be on the same machine."""
+    given = list[Executor]()
+    monkeypatch.setattr(places, "run_shard", lambda *_, executor, **__: given.append(executor))
+    monkeypatch.setattr(places, "open_store", lambda: None)
+    whole: Any = None
+    Place(jobs).run_shard(whole, Shard(1, 2), [])
+    assert given == [executor]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from robustnoise.harness.costs.estimate import Estimator
@@ -15,6 +16,8 @@ from robustnoise.harness.executors.processes import Processes
 from robustnoise.harness.executors.serial import Serial
 from robustnoise.harness.experiment import Experiment
 
+LIMITS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where Linux tells how much memory a container has, in its two versions."""
 WORTH = 20.0
 """Seconds that several processes must save: each loads its libraries, images and networks first."""
 
@@ -77,8 +80,16 @@ def _work(job: Job, groups: Sequence[Group]) -> Work:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """That this process may use: of a container or a job of a scheduler, not of its whole machine."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
 
 
-def _memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _memory(limits: Sequence[Path] = LIMITS) -> int:
+    """Bytes, of the machine or of the container that this process is in."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for limit in limits:
+        with suppress(OSError, ValueError):  # there is none, or it is "max"
+            found.append(int(limit.read_text()))
+    return min(found)
