@@ -13,8 +13,9 @@ from robustnoise.records import EvaluationRecord
 from robustnoise.report.contrasts import Contrast, contrast_views
 from robustnoise.report.flat import columns, flat_rows
 from robustnoise.report.published import Published, published_views
+from robustnoise.report.shown import Table
 from robustnoise.report.statistics import contrast_table, variance_table, verdict_tables
-from robustnoise.report.tables import ATTACK_HEAD, CLEAN_HEAD, Table, published_table, row_tables, summary_table
+from robustnoise.report.tables import ATTACK_HEAD, CLEAN_HEAD, published_table, row_tables, summary_table
 from robustnoise.report.variance import variance_views
 from robustnoise.report.views import RowView, row_view, summary
 from tests.unit.stats_helpers import generator

@@ -14,8 +14,9 @@ import robustnoise as rn
 from robustnoise.audits import AuditRecord
 from robustnoise.leaderboard import Contents
 from robustnoise.report.markdown import markdown_table
+from robustnoise.report.shown import Table
 from robustnoise.report.statistics import contrast_table, variance_table
-from robustnoise.report.tables import Table, summary_table, table
+from robustnoise.report.tables import summary_table, table
 from robustnoise.report.text import delta, percent
 from robustnoise.report.views import RowView, Verdicts
 

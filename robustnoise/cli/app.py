@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,9 @@ from robustnoise.cli.options import (
     Trust,
 )
 from robustnoise.errors import BadParameter
+
+if TYPE_CHECKING:
+    from robustnoise.cli.again import Ran
 
 app = typer.Typer(
     name="robustnoise",
@@ -83,19 +86,25 @@ def run(
     trust_code: Trust = False,
 ) -> None:
     """Make every row of a board. Killed at any moment, the same command goes on where it stopped."""
-    with loading():
-        from robustnoise.cli.places import Place
-        from robustnoise.cli.running import run_board
-        from robustnoise.harness.shards import Shard
+    from robustnoise.cli.again import unless_unchanged
 
     changes = list(overrides or [])
     changes += [f"run.seed={seed}"] if seed is not None else []
     changes += [f"data.evaluation={limit}"] if limit is not None else []
-    run_board(
-        board, output, changes, device=device, place=Place(jobs, ray, gpus, memory, time_limit), data_dir=data_dir,
-        plugins=plugin or [], plan=plan, shard=None if shard is None else Shard.parse(shard), trust_code=trust_code,
-        audits=audit,
-    )  # fmt: skip
+
+    def made() -> Ran | None:
+        with loading():
+            from robustnoise.cli.places import Place
+            from robustnoise.cli.running import run_board
+            from robustnoise.harness.shards import Shard
+
+        return run_board(
+            board, output, changes, device=device, place=Place(jobs, ray, gpus, memory, time_limit), data_dir=data_dir,
+            plugins=plugin or [], plan=plan, shard=None if shard is None else Shard.parse(shard), trust_code=trust_code,
+            audits=audit,
+        )  # fmt: skip
+
+    unless_unchanged(board, made)
 
 
 @app.command()
@@ -104,11 +113,18 @@ def demo(
     jobs: Jobs = None,
 ) -> None:
     """Run the quickstart board: baseline, adversarial training, noise; shared and per-victim substitutes."""
-    with loading():
-        from robustnoise.cli.places import Place
-        from robustnoise.cli.running import run_board
+    from robustnoise.cli.again import unless_unchanged
 
-    run_board("quickstart", output, [], device="cpu", place=Place(jobs), data_dir=None, plugins=[], plan=False)
+    def made() -> Ran | None:
+        with loading():
+            from robustnoise.cli.places import Place
+            from robustnoise.cli.running import run_board
+
+        return run_board(
+            "quickstart", output, [], device="cpu", place=Place(jobs), data_dir=None, plugins=[], plan=False
+        )
+
+    unless_unchanged("quickstart", made)
 
 
 @app.command()

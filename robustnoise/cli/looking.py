@@ -17,8 +17,9 @@ from robustnoise.errors import BadParameter
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.report.flat import csv_text
 from robustnoise.report.page import Listed, index_page, page_files
+from robustnoise.report.parts import board_parts
 from robustnoise.report.plots import require_matplotlib
-from robustnoise.report.terminal import print_board, stdout
+from robustnoise.report.terminal import print_parts, stdout
 from robustnoise.store import atomic_write
 from robustnoise.submission.artifacts import check_artifacts
 
@@ -40,7 +41,7 @@ def show_board(name: str, *, json: bool, csv: bool) -> None:
     elif json:
         print_json(found)
     else:
-        print_board(stdout(), board.board.file.title or board.board.name, *found)
+        print_parts(stdout(), board_parts(board.board.file.title or board.board.name, *found))
 
 
 def verify_board(name: str) -> int:

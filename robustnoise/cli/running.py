@@ -25,6 +25,7 @@ from robustnoise.board import (
     find_board,
     load_board,
 )
+from robustnoise.cli.again import Ran
 from robustnoise.cli.caching import open_store
 from robustnoise.cli.places import Place, show_plan
 from robustnoise.cli.progress import bars
@@ -41,8 +42,10 @@ from robustnoise.leaderboard import Leaderboard
 from robustnoise.models.targets.text import TargetText
 from robustnoise.records import EvaluationRecord
 from robustnoise.registry import registry
+from robustnoise.report.parts import board_parts
 from robustnoise.report.plots import require_matplotlib
-from robustnoise.report.terminal import print_board, stdout
+from robustnoise.report.shown import Line
+from robustnoise.report.terminal import print_parts, stdout
 from robustnoise.report.text import sentences
 from robustnoise.report.views import row_view, summary
 from robustnoise.spec import parse_number
@@ -66,10 +69,14 @@ def run_board(
     shard: Shard | None = None,
     trust_code: bool = False,
     audits: bool = False,
-) -> None:
+) -> Ran | None:
     """Run a board into a folder of its own and show it; `audits` makes those of its headline victims too.
 
     Of a `shard` the cells alone are made.
+
+    Returns:
+        what was shown; None where showing it again isn't the same as running it again: of a plan or a part, and where a
+        victim is a target, which may have changed without any file.
     """
     load_plugins(plugins)
     folder = find_board(name)
@@ -79,12 +86,12 @@ def run_board(
     )
     if plan:
         show_plan(experiment, place)
-        return
+        return None
     if shard is not None:
         if audits:
             raise BadParameter("--audit: a part makes cells alone. Give it to the command that writes the rows.")
         _run_shard(name, experiment, shard, place)
-        return
+        return None
     if audits and board.threat is None:
         raise BadParameter(f"--audit: {board.name} has no threat model, so there is nothing to audit.")
     if board.curves or board.budget.stops:
@@ -107,11 +114,11 @@ def run_board(
     if len(rows) != len(records) or not all(map(target.ranked, rows)):
         # A changed protocol leaves no row ranked; what was run is shown all the same, and that alone.
         shown = target.contents(records, unranked=True)
-    print_board(stdout(), board.file.title or board.name, *shown)
-    for line in sentences(shown.rows):
-        stdout().print(line, highlight=False, soft_wrap=True)
-    stdout().print(f"Rows and REPORT.md are in {output}.", highlight=False, soft_wrap=True)
+    parts = board_parts(board.file.title or board.name, *shown)
+    parts += [*map(Line, sentences(shown.rows)), Line(f"Rows and REPORT.md are in {output}.")]
+    print_parts(stdout(), parts)
     report_failures(failures)
+    return None if any(victim.ready for victim in experiment.victims) else Ran(output, parts)
 
 
 def _run_shard(name: str, experiment: Experiment, shard: Shard, place: Place) -> None:
@@ -232,12 +239,9 @@ def _evaluate(
     views = [row_view(r, ranked=False, flags=raised(r, records)) for r in records]
     # Nothing here follows a board's protocol, so nothing is ranked.
     worst = [replace(s, rank_shared=None, rank_per_victim=None) for s in summary(records)]
-    print_board(stdout(), f"{what} on {setting.data}", views, worst)
-    for name, text in named.items():
-        if name != "null":
-            stdout().print(f"{name}: {text}", markup=False, highlight=False, soft_wrap=True)
-    for line in sentences(views):
-        stdout().print(line, highlight=False, soft_wrap=True)
+    parts = board_parts(f"{what} on {setting.data}", views, worst)
+    parts += [Line(f"{name}: {text}") for name, text in named.items() if name != "null"]
+    print_parts(stdout(), [*parts, *map(Line, sentences(views))])
     report_failures(failures)
 
 
@@ -288,8 +292,8 @@ def compare_victims(first: str, second: str, attack: str, setting: Setting) -> N
         print(json.dumps(found.to_json(), allow_nan=False))
         return
     views = [row_view(r, ranked=False) for r in records if r.victim.victim["name"] in victims]
-    print_board(stdout(), f"{setting.data}, {attack}", views, [])
-    stdout().print(found.sentence, highlight=False, soft_wrap=True)
+    parts = board_parts(f"{setting.data}, {attack}", views, [])
+    print_parts(stdout(), [*parts, Line(found.sentence)])
 
 
 def refuse_target(text: str, advice: str) -> None:

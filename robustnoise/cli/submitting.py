@@ -26,8 +26,9 @@ from robustnoise.data import load_dataset
 from robustnoise.errors import BadParameter, RowError
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.records import EvaluationRecord
+from robustnoise.report.parts import board_parts
 from robustnoise.report.plots import require_matplotlib
-from robustnoise.report.terminal import print_board, stdout
+from robustnoise.report.terminal import print_parts, stdout
 from robustnoise.report.text import delta
 from robustnoise.report.views import Figure
 from robustnoise.rowfiles import read_row
@@ -79,7 +80,7 @@ def submit(
         target.add(record)
     target.write_report()
     shown = target.contents(records, unranked=True)
-    print_board(stdout(), f"{submission.name} on {board.board.name}", *shown)
+    print_parts(stdout(), board_parts(f"{submission.name} on {board.board.name}", *shown))
     _say(f"Rows, REPORT.md and what was handed in are in {output}.")
     _say(f"'robustnoise board publish {output} {name}' copies the rows.")
     report_failures(failures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from robustnoise.extras import require
 
 DATA_VARIABLE = "ROBUSTNOISE_DATA"
 CACHE_VARIABLE = "ROBUSTNOISE_CACHE"
+LOOKED = "robustnoise.looked"
+"""The audit event (`sys.audit`) of a folder that a file is looked for in."""
 SYSTEM_ROOTS = (Path("/usr/share/datasets"),)
 """Where Debian's dataset packages (dataset-fashion-mnist) put their files, one folder a dataset."""
 
@@ -46,8 +49,11 @@ def folders(name: str, data_dir: Path | None, *, flat: bool, clash: str | None =
         found.append(root / name)
         if root.name == name or (flat and root.name != clash):
             found.append(root)
-    found += [system / name for system in SYSTEM_ROOTS]
-    return [*found, cache_dir(name)]
+    found += [*(system / name for system in SYSTEM_ROOTS), cache_dir(name)]
+    for place in found:
+        # Also where nothing is yet, it matters to whoever wants to know what a run depended on.
+        sys.audit(LOOKED, str(place))
+    return found
 
 
 def find(places: Iterable[Path], *names: str) -> Path | None:

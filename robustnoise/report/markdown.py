@@ -9,10 +9,10 @@ from typing import Any
 from robustnoise.report.contrasts import ContrastView
 from robustnoise.report.curves import CurveView, midpoint_name
 from robustnoise.report.published import PublishedView
+from robustnoise.report.shown import Table
 from robustnoise.report.statistics import contrast_table, resolution_notes, variance_table, verdict_tables
 from robustnoise.report.submitted import Submitted, submitted_table
 from robustnoise.report.tables import (
-    Table,
     curve_note,
     curve_table,
     midpoint_table,

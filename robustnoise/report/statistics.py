@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from robustnoise import stats
 from robustnoise.report.contrasts import ContrastView
-from robustnoise.report.tables import Table, abstentions, number, table
+from robustnoise.report.shown import Table
+from robustnoise.report.tables import abstentions, number, table
 from robustnoise.report.text import delta, points, share
 from robustnoise.report.variance import VarianceView
 from robustnoise.report.views import ASKED, Figure, RowView, Verdicts

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from robustnoise.records import ARMS, EvaluationRecord
-from robustnoise.report.tables import Table
+from robustnoise.report.shown import Table
 
 LONGEST = 200
 """Characters of a text that are shown."""

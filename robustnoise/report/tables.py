@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from robustnoise.flags import Raised, blocks
 from robustnoise.report.curves import CurveView, Midpoint, Value
 from robustnoise.report.published import PublishedView
 from robustnoise.report.ranking import Rank
+from robustnoise.report.shown import Table
 from robustnoise.report.text import delta, percent, points, share
 from robustnoise.report.views import CLEAN, RowView, Summary, Verdicts
-
-
-class Table(NamedTuple):
-    """A heading, the names of the columns, and lines of as many cells."""
-
-    heading: str
-    head: tuple[str, ...]
-    lines: Sequence[tuple[str, ...]]
 
 
 def table(heading: str, head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> Table:

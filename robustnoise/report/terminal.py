@@ -1,30 +1,15 @@
-"""Tables for a terminal."""
+"""Tables and lines on a terminal. Loads rich alone, so that what was shown once can be shown again at once."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import rich.table
 from rich.console import Console
 from rich.markup import escape
 
-from robustnoise.report.contrasts import ContrastView
-from robustnoise.report.curves import CurveView
-from robustnoise.report.published import PublishedView
-from robustnoise.report.statistics import contrast_table, resolution_notes, variance_table, verdict_tables
-from robustnoise.report.submitted import Submitted, submitted_table
-from robustnoise.report.tables import (
-    Table,
-    curve_note,
-    curve_table,
-    midpoint_table,
-    published_table,
-    row_tables,
-    summary_table,
-)
-from robustnoise.report.variance import VarianceView
-from robustnoise.report.views import RowView, Summary
+from robustnoise.report.shown import Line, Part, Table
 
 
 def stdout() -> Console:
@@ -33,41 +18,14 @@ def stdout() -> Console:
     return console if console.is_terminal else Console(width=240)
 
 
-def print_board(
-    console: Console,
-    title: str,
-    rows: Sequence[RowView],
-    summary: Sequence[Summary],
-    curves: Sequence[CurveView] = (),
-    published: Sequence[PublishedView] = (),
-    contrasts: Sequence[ContrastView] = (),
-    variance: Sequence[VarianceView] = (),
-    submitted: Sequence[Submitted] = (),
-) -> None:
-    """Worst cases by victim, contrasts, rows by scope, verdicts, variance, published figures, submissions, curves."""
-    headline = f"{title}: per cent, 95 % intervals"
-    if summary:
-        console.print(_table(console, summary_table(summary)._replace(heading=headline)))
-    else:
-        console.print(headline, style="bold", markup=False, highlight=False)
-    if contrasts:
-        console.print(_table(console, contrast_table(contrasts)))
-    for table in [*row_tables(rows), *verdict_tables(rows)]:
-        console.print(_table(console, table))
-    for note in resolution_notes(rows):
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
-    if variance:
-        console.print(_table(console, variance_table(variance)))
-    if published:
-        console.print(_table(console, published_table(published)))
-    if submitted:
-        console.print(_table(console, submitted_table(submitted)))
-    for view in curves:
-        if view.lines:
-            console.print(_table(console, curve_table(view)))
-        console.print(curve_note(view), markup=False, highlight=False, soft_wrap=True)
-        if view.lines and view.curve.midpoint:
-            console.print(_table(console, midpoint_table(view)))
+def print_parts(console: Console, parts: Iterable[Part]) -> None:
+    """One after the other, in the width of the console."""
+    for part in parts:
+        if isinstance(part, Line):
+            style = "bold" if part.heading else None
+            console.print(part.text, style=style, markup=False, highlight=False, soft_wrap=not part.heading)
+        else:
+            console.print(_table(console, part))
 
 
 def _table(console: Console, table: Table) -> rich.table.Table:

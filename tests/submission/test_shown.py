@@ -14,7 +14,8 @@ from rich.console import Console
 from robustnoise.errors import RowError
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.records import EvaluationRecord, check_written, row_bytes
-from robustnoise.report.terminal import print_board
+from robustnoise.report.parts import board_parts
+from robustnoise.report.terminal import print_parts
 from robustnoise.rowfiles import read_row
 from robustnoise.spec import digest_of
 from robustnoise.store import Store
@@ -60,7 +61,7 @@ def test_markdown_has_no_tag_link_or_picture_of_a_card(out: Path) -> None:
 
 def test_the_terminal_shows_markup_as_text(out: Path) -> None:
     console = Console(width=400, file=io.StringIO(), record=True)
-    print_board(console, "t", *Leaderboard(out).contents())
+    print_parts(console, board_parts("t", *Leaderboard(out).contents()))
     assert "[red]x[/red]" in console.export_text()
 
 

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from robustnoise.records import Arm, EvaluationRecord
 from robustnoise.report.markdown import report
+from robustnoise.report.parts import board_parts
 from robustnoise.report.tables import row_tables
-from robustnoise.report.terminal import print_board
+from robustnoise.report.terminal import print_parts
 from robustnoise.report.views import RowView, row_view
 from robustnoise.tally import Tally
 
@@ -45,7 +46,7 @@ def test_five_draws_are_spoken_of_where_there_are_five(draws: int, shown: bool) 
 
 def test_the_terminal_has_the_columns_of_the_report() -> None:
     console = Console(width=200, record=True, file=io.StringIO())
-    print_board(console, "t", [row(3)], [])
+    print_parts(console, board_parts("t", [row(3)], []))
     (table,) = row_tables([row(3)])
     head = next(line for line in console.export_text().splitlines() if "victim" in line)
     assert [cell.strip() for cell in head.strip("┃ ").split("┃")] == list(table.head)
