@@ -16,7 +16,7 @@ CORE = [p for p in SOURCES if PACKAGES[0] in p.parents]
 LAYERS: list[set[str]] = [
     {"errors"},
     {"rowshape"},
-    {"seeds", "threat", "spec", "recipes", "extras", "foreign", "allocator", "tensorfile", "npy"},
+    {"seeds", "threat", "spec", "recipes", "extras", "foreign", "allocator", "cache", "tensorfile", "npy"},
     {"protocols"},
     {"compose", "registry", "building"},
     {"blocks", "data", "models", "training", "oracle", "store"},
@@ -31,6 +31,7 @@ LAYERS: list[set[str]] = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 WITHIN = [
+    ("cache", "extras"),
     ("building", "compose"),
     ("building", "registry"),
     ("data", "store"),

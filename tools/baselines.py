@@ -16,8 +16,8 @@ import torch
 from robustnoise.blocks import block_ranges, predict_blocks, to_tensor
 from robustnoise.board import load_board
 from robustnoise.building import build, describe
+from robustnoise.cache import store_root
 from robustnoise.compose import split_stages
-from robustnoise.data.locate import cache_root
 from robustnoise.harness.bench import Bench
 from robustnoise.protocols import Classifier, Crafter
 from robustnoise.seeds import SeedStream
@@ -63,7 +63,7 @@ def main() -> None:
 def ship(name: str, source: Source) -> Card:
     """Train a net, or find it, measure it and write its file."""
     experiment = load_board(ROOT / "leaderboards" / source.board).experiment()
-    bench = Bench(experiment, Store(cache_root() / "store"))
+    bench = Bench(experiment, Store(store_root()))
     victim = next(v for v in experiment.victims if v.name == source.victim)
     assert victim.model is not None
     assert experiment.threat is not None

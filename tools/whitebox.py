@@ -15,7 +15,7 @@ from pathlib import Path
 
 from robustnoise.board import load_board
 from robustnoise.building import build
-from robustnoise.data.locate import cache_root
+from robustnoise.cache import store_root
 from robustnoise.harness.bench import Bench
 from robustnoise.models.files import classifier_from_bytes
 from robustnoise.protocols import Classifier
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="the first so many evaluation images (default all)")
     options = parser.parse_args()
     overrides = [] if options.images is None else [f"data.evaluation={options.images}"]
-    bench = Bench(load_board(options.board, overrides).experiment(), Store(cache_root() / "store"))
+    bench = Bench(load_board(options.board, overrides).experiment(), Store(store_root()))
     crafter = build(options.crafter, "crafter")
     for name, net in nets(bench, options.name):
         clean, robust = measure(net, bench, crafter)

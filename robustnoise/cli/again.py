@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robustnoise import __version__
+from robustnoise.cache import store_root
 from robustnoise.cli.touched import Touched, as_they_were, watching
 from robustnoise.errors import RobustnoiseError
 from robustnoise.report.shown import Line, Part, from_plain, to_plain
@@ -62,8 +63,6 @@ def unless_unchanged(board: str, run: Callable[[], Ran | None]) -> None:
 
 def _memo() -> Path | None:
     """The file of this command here; None where there can't be one."""
-    from robustnoise.cli.caching import open_store
-
     try:
         given = {
             "schema": SCHEMA,
@@ -75,7 +74,7 @@ def _memo() -> Path | None:
         }
         # A hash alone: whatever secrets are in there stay there.
         name = hashlib.sha256(json.dumps(given).encode()).hexdigest()
-        return open_store().root / "again" / f"{name}.json"
+        return store_root() / "again" / f"{name}.json"
     except (RobustnoiseError, OSError, TypeError):
         return None
 

@@ -8,14 +8,14 @@ from collections import Counter
 
 import typer
 
-from robustnoise.data.locate import cache_root
+from robustnoise.cache import store_root
 from robustnoise.errors import BadParameter
 from robustnoise.store import Store
 
 
 def open_store() -> Store:
     """The user's store: ``ROBUSTNOISE_CACHE``, else the user's cache folder."""
-    return Store(cache_root() / "store")
+    return Store(store_root())
 
 
 def list_cells() -> None:

@@ -25,11 +25,11 @@ from robustnoise.board import (
     find_board,
     load_board,
 )
+from robustnoise.cache import cache_root
 from robustnoise.cli.again import Ran
 from robustnoise.cli.caching import open_store
 from robustnoise.cli.places import Place, show_plan
 from robustnoise.cli.progress import bars
-from robustnoise.data.locate import cache_root
 from robustnoise.errors import BadParameter, told
 from robustnoise.evaluation import comparison
 from robustnoise.examples import path_of

@@ -7,23 +7,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from robustnoise.extras import require
+from robustnoise.cache import cache_root
 
 DATA_VARIABLE = "ROBUSTNOISE_DATA"
-CACHE_VARIABLE = "ROBUSTNOISE_CACHE"
 LOOKED = "robustnoise.looked"
 """The audit event (`sys.audit`) of a folder that a file is looked for in."""
 SYSTEM_ROOTS = (Path("/usr/share/datasets"),)
 """Where Debian's dataset packages (dataset-fashion-mnist) put their files, one folder a dataset."""
-
-
-def cache_root() -> Path:
-    """ROBUSTNOISE_CACHE, else the user's cache folder: downloads and the store of finished work lie below it."""
-    given = os.environ.get(CACHE_VARIABLE)
-    if given:
-        return Path(given).expanduser()
-    pooch = require("pooch", purpose="The download cache", install="robustnoise")
-    return Path(pooch.os_cache("robustnoise"))
 
 
 def cache_dir(name: str) -> Path:
