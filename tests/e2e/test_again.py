@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,17 @@ def test_a_lost_row_is_made_again_and_so_is_what_another_option_asks_for(first: 
     assert json.loads(row.read_bytes())["outcome"] == outcome
     assert run(base)[-2:] == [UNCHANGED, "loaded:"]
     assert run(base, "--set", "run.draws=2") == shown  # what the board says; the command is another one all the same
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_end_in_what_is_shown_again(first: tuple[Path, list[str]]) -> None:
+    base, shown = first
+    for path in [*(base / "cache" / "store" / "again").iterdir(), *(base / "out" / "rows").iterdir()]:
+        path.unlink()
+    with ThreadPoolExecutor(2) as pool:
+        assert [*pool.map(run, [base, base])] == [shown, shown]
+    assert run(base)[: len(shown) - 1] == shown[:-1]
+    assert run(base) == [*shown[:-1], UNCHANGED, "loaded:"]
 
 
 def memo_of(base: Path) -> Path:
