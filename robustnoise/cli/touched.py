@@ -19,6 +19,8 @@ TICK, WHOLE = 100_000_000, 1_000_000_000
 
 Stamp = list[int] | None
 """Size in bytes and times of the last change of content and of anything, ns; None where there is nothing."""
+SET_BACK = 50_000_000
+"""Nanoseconds that the clock must have lost to have been set back."""
 
 
 def stamp(path: str) -> Stamp:
@@ -34,7 +36,7 @@ class Touched:
     """Paths as they were given, relative ones too; commands don't change their folder."""
 
     def __init__(self) -> None:
-        self.started = time.time_ns()
+        self.started, self._ticks = time.time_ns(), time.monotonic_ns()
         self.read: set[str] = set()
         self.made: set[str] = set()
 
@@ -56,6 +58,8 @@ class Touched:
             output: the run's own folder, of which everything counts.
             store: a folder whose files hold their own hash, so that others may have written them in the meantime.
         """
+        if time.time_ns() - self.started < time.monotonic_ns() - self._ticks - SET_BACK:
+            return None  # what was changed since may look older than the start
         made = set(map(os.path.abspath, self.made))
         own = made | set(map(os.path.dirname, made))
         result, kept = map(os.path.abspath, (output, store / "_"))
