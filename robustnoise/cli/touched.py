@@ -13,7 +13,7 @@ from typing import Any
 READING = {"open", "os.listdir", "os.scandir", "robustnoise.looked"}
 MAKING = {"os.rename", "os.mkdir", "os.remove", "os.rmdir"}
 """Audit events, see the table in Python's documentation; of the last, both paths of a rename are arguments."""
-NO_FILES = ("/proc/", "/sys/", "/dev/")
+NO_FILES, SHARED_MEMORY = ("/proc/", "/sys/", "/dev/"), "/dev/shm/"
 TICK, WHOLE = 100_000_000, 1_000_000_000
 """Nanoseconds that the clock of a file system may be behind; the second where it counts in seconds."""
 
@@ -44,8 +44,9 @@ class Touched:
         """Take one audit event."""
         making = event in MAKING
         if event == "open":
-            making = bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
-            if not making and arguments[1] is None and os.path.isdir(arguments[0]):  # noqa: PTH112 - may be a number
+            path, mode, flags = arguments[:3]
+            making = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+            if not making and mode is None and os.path.isdir(path):  # noqa: PTH112 - may be a number
                 return  # to be synced; what is in it is of no interest
         for path in arguments[: 2 if event == "os.rename" else 1]:
             if path is None or isinstance(path, (str, bytes, os.PathLike)):
@@ -70,7 +71,7 @@ class Touched:
         found: dict[str, Stamp] = {}
         for path in sorted(set(map(os.path.abspath, paths))):
             stored = path.startswith(kept)
-            if path.startswith(NO_FILES) or "__pycache__" in path or (stored and not _lasting(path[len(kept) :])):
+            if _passing(path) or (stored and not _lasting(path[len(kept) :])):
                 continue
             now = stamp(path)
             if now is None and path in made:
@@ -79,6 +80,12 @@ class Touched:
                 return None
             found[path] = now
         return found
+
+
+def _passing(path: str) -> bool:
+    """Whether it is no file of a disk, or compiled code, which python holds against its source by itself."""
+    device = path.startswith(NO_FILES) and not path.startswith(SHARED_MEMORY)
+    return device or f"{os.sep}__pycache__{os.sep}" in path
 
 
 def _lasting(path: str) -> bool:

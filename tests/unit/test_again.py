@@ -32,7 +32,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "argv", ["robustnoise", "run", "b"])
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
     (tmp_path / "out").mkdir()
     (tmp_path / "read").write_text("read")
     return tmp_path
@@ -178,6 +178,15 @@ def test_temporary_files_and_those_of_others_are_not_waited_for(alone: Path) -> 
     assert commanded(work)
     (alone / "log").write_text("another command's")
     assert not commanded(work)
+
+
+@pytest.mark.parametrize(
+    ("path", "passed"),
+    [("/proc/meminfo", True), ("/dev/null", True), ("/a/__pycache__/b.pyc", True), ("/dev/shm/board.toml", False),
+     ("/a/b__pycache__c", False), ("/process", False)],
+)  # fmt: skip
+def test_what_is_no_file_of_a_disk_is_passed_over(path: str, passed: bool) -> None:
+    assert touched._passing(path) == passed
 
 
 WRONG: dict[str, Any] = {
