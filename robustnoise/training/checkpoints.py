@@ -17,6 +17,9 @@ from robustnoise import tensorfile
 from robustnoise.errors import CorruptArtifact, StoreError
 from robustnoise.store import atomic_write
 
+Optimizers = Mapping[str, torch.optim.Optimizer]
+"""By the name that the file has for each."""
+
 CHECKPOINT_SECONDS = 2.0
 """A checkpoint is written at the end of an epoch, at most this often."""
 
@@ -32,19 +35,20 @@ class Saved(NamedTuple):
     """Further numbers of the training, by name."""
 
 
-def save(path: Path, fingerprint: str, saved: Saved, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def save(path: Path, fingerprint: str, saved: Saved, module: nn.Module, optimizers: Optimizers) -> None:
     """Write the state of a training; `fingerprint` names the training that it belongs to."""
     tensors = {f"net.{k}": v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
-    for index, values in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{k}": v.detach().cpu().contiguous() for k, v in values.items()}
+    for name, optimizer in optimizers.items():
+        for index, values in optimizer.state_dict()["state"].items():
+            tensors |= {f"{name}.{index}.{k}": v.detach().cpu().contiguous() for k, v in values.items()}
     tensors |= {f"extra.{k}": v.detach().cpu().contiguous() for k, v in saved.extra.items()}
     header = {"epoch": saved.epoch, "fingerprint": fingerprint, **saved.numbers}
     metadata = {"checkpoint": json.dumps(header), tensorfile.SEAL: tensorfile.UNSEALED}
     atomic_write(path, tensorfile.sealed(to_bytes(tensors, metadata=metadata)))
 
 
-def resume(path: Path, fingerprint: str, module: nn.Module, optimizer: torch.optim.Optimizer) -> Saved:
-    """Load the checkpoint into module and optimizer; 0 epochs without one.
+def resume(path: Path, fingerprint: str, module: nn.Module, optimizers: Optimizers) -> Saved:
+    """Load the checkpoint into module and optimizers; 0 epochs without one.
 
     Raises:
         CorruptArtifact: it is damaged, or belongs to another training.
@@ -63,12 +67,13 @@ def resume(path: Path, fingerprint: str, module: nn.Module, optimizer: torch.opt
         header: dict[str, object] = json.loads(tensorfile.metadata(content)["checkpoint"])
         if header.pop("fingerprint") != fingerprint:
             raise ValueError("it belongs to another training")
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in _below(tensors, "adam.").items():
-            index, name = key.split(".")
-            state.setdefault(int(index), {})[name] = tensor
         module.load_state_dict(_below(tensors, "net."))
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        for name, optimizer in optimizers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in _below(tensors, f"{name}.").items():
+                index, quantity = key.split(".")
+                state.setdefault(int(index), {})[quantity] = tensor
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         numbers = {k: int(str(v)) for k, v in header.items()}
         return Saved(numbers.pop("epoch"), _below(tensors, "extra."), numbers)
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:

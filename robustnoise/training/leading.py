@@ -35,12 +35,17 @@ class LeadingTraining(Defense):
     smoothing: Annotated[Number, Field(ge=0, lt=1, description="label smoothing")] = 0.0
     weight_decay: Annotated[Number, Field(ge=0, le=1, description="decoupled (AdamW)")] = 0.0
     precision: Annotated[Precision, Field(description="of products and activations")] = "float32"
-    # Not in the repr, by which checkpoints of before know their training; `fit` adds it where it isn't 0.
+    # Not in the repr, by which checkpoints of before know their training; `fit` adds them where they aren't 0.
     hold_out: Annotated[
         int,
         Field(ge=0, description="last training images that choose the best epoch instead; 0: the last epoch"),
         LaterField(),
     ] = field(default=0, repr=False)
+    muon: Annotated[
+        Number,
+        Field(ge=0, le=10, description="peak rate of Muon for hidden layers' matrices, such as 0.1; 0: all by AdamW"),
+        LaterField(),
+    ] = field(default=0.0, repr=False)
 
     def on_inputs(self, source: Classifier, x: Tensor, y: Tensor, progress: float, seeds: SeedStream) -> Tensor:
         """The batch as it is."""
@@ -87,6 +92,7 @@ class LeadingTraining(Defense):
             smoothing=self.smoothing,
             weight_decay=self.weight_decay,
             precision=self.precision,
+            muon=self.muon,
         )
         images = to_tensor(data.images)
         labels = to_tensor(data.labels) if ctx.targets is None else ctx.targets

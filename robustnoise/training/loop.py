@@ -21,6 +21,7 @@ from robustnoise.training import checkpoints
 from robustnoise.training.checkpoints import Saved
 from robustnoise.training.hooks import Batch, ForwardHook, Hook, InputHook, LossHook, ReplayHook, WeightHook
 from robustnoise.training.images import as_floats, shifted, warped
+from robustnoise.training.optimizer import Optimizer
 from robustnoise.training.schedule import Schedule
 from robustnoise.training.selection import HeldOut, Selection
 from robustnoise.training.source import LiveSource
@@ -68,13 +69,15 @@ def fit(
         need_bfloat16(device)
     module = copy.deepcopy(classifier.module).to(device).requires_grad_(True).train()
     module = module.to(memory_format=memory_layout(module))
-    optimizer = torch.optim.AdamW(module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+    optimizer = Optimizer(module, schedule)
     parts = [classifier.digest, repr(schedule), [repr(h) for h in hooks], seeds.seed(), len(images)]
-    fingerprint = digest_of(parts if held_out is None else [*parts, len(held_out.labels)])
+    parts += [] if held_out is None else [len(held_out.labels)]
+    parts += [f"muon {schedule.muon}"] if schedule.muon else []
+    fingerprint = digest_of(parts)
     source = LiveSource(module, classifier, schedule.precision)
     run = _Run(source, optimizer, images, labels, schedule, seeds, hooks)
     best = None if held_out is None else Selection(held_out, source, seeds.child("held out"))
-    saved = checkpoints.resume(ctx.checkpoint, fingerprint, module, optimizer) if ctx.checkpoint else Saved(0)
+    saved = checkpoints.resume(ctx.checkpoint, fingerprint, module, optimizer.parts) if ctx.checkpoint else Saved(0)
     _restore(saved, run, best)
     meter = ctx.progress.start("train", run.steps * schedule.epochs)
     meter.advance(run.steps * saved.epoch)
@@ -85,11 +88,11 @@ def fit(
             best.after_epoch()
         due = time.monotonic() - written > checkpoints.CHECKPOINT_SECONDS
         if ctx.checkpoint and epoch + 1 < schedule.epochs and due:
-            checkpoints.save(ctx.checkpoint, fingerprint, _state(epoch + 1, run, best), module, optimizer)
+            checkpoints.save(ctx.checkpoint, fingerprint, _state(epoch + 1, run, best), module, optimizer.parts)
             written = time.monotonic()
     if best is not None:
         best.finish()
-    optimizer.zero_grad(set_to_none=True)  # the last step's gradients would stay with the classifier
+    optimizer.zero_grad()  # the last step's gradients would stay with the classifier
     return TorchClassifier(module, classifier.input_shape, classifier.num_classes, classifier.architecture)
 
 
@@ -121,7 +124,7 @@ class _Run:
     def __init__(
         self,
         source: LiveSource,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         images: Tensor,
         labels: Tensor,
         schedule: Schedule,
@@ -167,10 +170,7 @@ class _Run:
                     return batch.cross_entropy(self.source.forward(batch.x))
                 return self.leader.loss(self.source.forward, batch)
 
-        for group in self.optimizer.param_groups:
-            # Half a step on, so that the first step moves and the last one still does.
-            group["lr"] = self.schedule.rate(progress + 0.5 / total)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         with ExitStack() as entered:
             for index, hook in enumerate(self.hooks):
                 if isinstance(hook, WeightHook):
@@ -180,7 +180,8 @@ class _Run:
             value.backward()
         if self.replaying is not None:
             self.carry_on(self.replaying, batch.x, progress)
-        self.optimizer.step()
+        # Half a step on, so that the first step moves and the last one still does.
+        self.optimizer.step(progress + 0.5 / total)
         return value.item()
 
     def order(self, turn: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Precision = Literal["float32", "bfloat16"]
@@ -11,7 +11,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a network is trained, with AdamW and a triangular learning rate.
+    """How long and how fast a network is trained, with AdamW, or Muon and AdamW, and a triangular learning rate.
 
     Args:
         epochs: passes over the data.
@@ -24,6 +24,7 @@ class Schedule:
         weight_decay: decoupled, as AdamW's: each step takes learning rate times this share of every weight.
         precision: of products and activations; weights, loss and optimizer stay float32.
         warmup: share of the steps.
+        muon: the peak rate of orthogonalised steps (`robustnoise.training.optimizer`); 0 leaves all to AdamW.
     """
 
     epochs: int
@@ -36,6 +37,8 @@ class Schedule:
     weight_decay: float = 0.0
     precision: Precision = "float32"
     warmup: float = 0.2
+    # Not in the repr, by which checkpoints of before know their training; `fit` adds it where it isn't 0.
+    muon: float = field(default=0.0, repr=False)
 
     def rate(self, progress: float) -> float:
         """The learning rate when `progress` (0 to 1) of the steps are done."""

@@ -141,7 +141,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     net(torch.ones(1, 3)).sum().backward()
     optimizer.step()
     file = tmp_path_factory.mktemp("partial") / "key.safetensors"
-    checkpoints.save(file, "mine", Saved(3, {"p": torch.ones(2)}, {"right": 5}), net, optimizer)
+    checkpoints.save(file, "mine", Saved(3, {"p": torch.ones(2)}, {"right": 5}), net, {"adam": optimizer})
     return file, file.read_bytes()
 
 
@@ -155,7 +155,7 @@ def test_a_changed_checkpoint_is_never_used(checkpoint: tuple[Path, bytes], data
     path.write_bytes(content)
     net = nn.Linear(3, 2)
     with bounded(), pytest.raises(CorruptArtifact) as caught:
-        checkpoints.resume(path, "mine", net, torch.optim.AdamW(net.parameters()))
+        checkpoints.resume(path, "mine", net, {"adam": torch.optim.AdamW(net.parameters())})
     assert str(path) in str(caught.value)
 
 
@@ -167,7 +167,7 @@ def test_every_flipped_bit_of_a_checkpoint_is_found(checkpoint: tuple[Path, byte
         path.write_bytes(changed)
         net = nn.Linear(3, 2)
         try:
-            checkpoints.resume(path, "mine", net, torch.optim.AdamW(net.parameters()))
+            checkpoints.resume(path, "mine", net, {"adam": torch.optim.AdamW(net.parameters())})
         except CorruptArtifact:
             tried += 1
         else:

@@ -321,7 +321,7 @@ def test_every_field_of_the_schedule_is_a_parameter_of_training(monkeypatch: pyt
     monkeypatch.setattr(leading, "fit", lambda *parts, **_: given.append(parts[3]))
     other = {
         "epochs": 3, "learning_rate": 0.5, "batch_size": 7, "shift": 1, "flip": True, "warp": 5.0, "smoothing": 0.1,
-        "weight_decay": 0.2, "precision": "bfloat16",
+        "weight_decay": 0.2, "precision": "bfloat16", "muon": 0.3,
     }  # fmt: skip
     PlainTraining(**other).apply(_fresh(), Context(train=DATA))
     assert vars(given[0]) == other | {"warmup": 0.2}
