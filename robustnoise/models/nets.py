@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from robustnoise.errors import BadData
 from robustnoise.protocols import Model
+from robustnoise.spec import LaterField
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,13 @@ class NormCNN(Model):
         )
 
 
+POOLS: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
+    "max": (nn.MaxPool2d, nn.AdaptiveMaxPool2d),
+    "average": (nn.AvgPool2d, nn.AdaptiveAvgPool2d),
+}
+"""Of squares of pixels, and of all that is left."""
+
+
 @dataclass(frozen=True)
 class ResNet9(Model):
     """Six convolutions and two residual blocks with batch norm; 95 million multiplications at 32x32 and width 32."""
@@ -118,22 +126,26 @@ class ResNet9(Model):
     reference = "Page 2019, How to train your ResNet; Coleman et al. 2017, DAWNBench"
 
     width: Annotated[int, Field(ge=1, le=1024, description="channels of the first convolution")] = 32
+    pool: Annotated[
+        Literal["max", "average"], Field(description="average takes noise out, which max lets through"), LaterField()
+    ] = "max"
 
     def build(self, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """See `Model.build`; height and width of at least 8."""
         _need_size(self, input_shape, 8)
         w = self.width
+        halved, whole = POOLS[self.pool]
         return nn.Sequential(
             *_conv_norm(input_shape[0], w),
             *_conv_norm(w, 2 * w),
-            nn.MaxPool2d(2),
+            halved(2),
             _Residual(2 * w),
             *_conv_norm(2 * w, 4 * w),
-            nn.MaxPool2d(2),
+            halved(2),
             *_conv_norm(4 * w, 8 * w),
-            nn.MaxPool2d(2),
+            halved(2),
             _Residual(8 * w),
-            nn.AdaptiveMaxPool2d(1),
+            whole(1),
             nn.Flatten(),
             nn.Linear(8 * w, num_classes),
         )
