@@ -40,10 +40,6 @@ def _run(stop: Stop) -> NoReturn:
     except KeyboardInterrupt:
         print(f"\n{stop.line}", file=sys.stderr)
         sys.exit(stop.code)
-    except BrokenPipeError:
-        # The reader of a pipe went away; python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
         exit_code = getattr(error, "exit_code", None)
         if exit_code is None or not hasattr(error, "format_message"):
