@@ -3,7 +3,7 @@
 ```toml
 [mi-fgsm]
 plugin = "gradient"
-reference = "Dong et al. 2018, arXiv 1710.06081, algorithm 1"
+reference = "Dong et al. 2018, arXiv 1710.06081 (MI-FGSM)"
 steps = 10
 momentum = 1.0
 ```

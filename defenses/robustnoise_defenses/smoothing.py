@@ -36,12 +36,12 @@ class Smoothing(Defense):
     The answer is the class of most votes if an exact two-sided binomial test at level `alpha` refuses that it and the
     runner-up are equally likely; else it is an abstention, which counts as wrong. With probability at least
     ``1 - alpha`` the answer is the class that the smoothed classifier ``g(x) = argmax_c P(f(x + sigma n) = c)`` really
-    has, or an abstention (proposition 2 of the paper). Noisy images aren't clipped, and scores are the shares of the
+    has, or an abstention (proposition 1 of the paper). Noisy images aren't clipped, and scores are the shares of the
     votes, of an abstention too. A pass that abstains is spent and doesn't vote.
 
     It is what `robustnoise certify` and ``rn.certify`` certify, with a test of their own. Attacks with gradients climb
     the logarithm of the mean probabilities of the first 16 passes, as against a smoothed classifier they should
-    (Salman et al. 2019, arXiv 1906.04584, section 2.2).
+    (Salman et al. 2019, arXiv 1906.04584).
     """
 
     reference = "Cohen, Rosenfeld & Kolter 2019, arXiv 1902.02918, section 3.2.1 (PREDICT)"

@@ -44,7 +44,7 @@ class SmallCNN(Model):
 class MadryMNIST(Model):
     """The network of the MNIST challenge: 5x5 convolutions of 32 and 64 channels with max pooling, then 1,024 units."""
 
-    reference = "Madry et al. 2018, arXiv 1706.06083, section 4; github.com/MadryLab/mnist_challenge"
+    reference = "Madry et al. 2018, arXiv 1706.06083; github.com/MadryLab/mnist_challenge"
 
     def build(self, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """See `Model.build`; height and width of at least 4."""

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from robustnoise.training.schedule import Schedule
 
 MOMENTUM = 0.6
-"""Muon's, as in Jordan's record trainings of CIFAR-10 (https://github.com/KellerJordan/cifar10-airbench)."""
+"""Muon's, as in Jordan's record training of CIFAR-10 (https://github.com/KellerJordan/cifar10-airbench,
+airbench94_muon.py). The rest is torch's own: 5 Newton-Schulz steps where Jordan takes 3, and weights that
+aren't normalised."""
 
 
 class Optimizer:

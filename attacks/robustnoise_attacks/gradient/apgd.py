@@ -28,7 +28,7 @@ class APGD(Crafter):
     stochastic source loss and gradient are means over `eot` draws of its noise.
     """
 
-    reference = "Croce & Hein 2020, arXiv 2003.01690, algorithm 1; EOT: Athalye et al. 2018, arXiv 1802.00420"
+    reference = "Croce & Hein 2020, arXiv 2003.01690 (APGD); EOT: Athalye et al. 2018, arXiv 1802.00420"
 
     steps: Annotated[int, Field(ge=1, le=100_000, description="gradient steps")] = 100
     _: KW_ONLY

@@ -51,7 +51,7 @@ class HopSkipJump(BlackBoxAttack):
     0.01 still sees the boundary locally, and its labels say more.
     """
 
-    reference = "Chen, Jordan, Wainwright 2020, arXiv 1904.02144, algorithms 1 and 2"
+    reference = "Chen, Jordan, Wainwright 2020, arXiv 1904.02144"
 
     queries: Queries = 2500
     draws: Draws = 5

@@ -38,7 +38,7 @@ class NES(BlackBoxAttack):
     """
 
     version = 2
-    reference = "Ilyas, Engstrom, Athalye, Lin 2018, arXiv 1804.08598, section 2.2 and 2.3"
+    reference = "Ilyas, Engstrom, Athalye, Lin 2018, arXiv 1804.08598 (the query-limited setting)"
 
     queries: Queries = 2500
     draws: Draws = 1

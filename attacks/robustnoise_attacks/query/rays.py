@@ -34,7 +34,7 @@ class RayS(BlackBoxAttack):
     """
 
     version = 2
-    reference = "Chen & Gu 2020, arXiv 2006.12792, algorithms 1 to 3"
+    reference = "Chen & Gu 2020, arXiv 2006.12792"
 
     queries: Queries = 2500
     draws: Draws = 5

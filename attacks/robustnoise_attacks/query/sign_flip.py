@@ -44,7 +44,9 @@ class SignFlip(BlackBoxAttack):
     and shrink without. See `Decider` for what is handed in.
     """
 
-    reference = "Chen, Zhang, Hu, Wu 2020 (ECCV), Boosting decision-based attacks with random sign flip, algorithm 1"
+    reference = (
+        "Chen, Zhang, Hu, Wu 2020 (ECCV), Boosting decision-based black-box adversarial attacks with random sign flip"
+    )
 
     queries: Queries = 2500
     draws: Draws = 5

@@ -38,7 +38,7 @@ class SimBA(BlackBoxAttack):
     """
 
     version = 2
-    reference = "Guo, Gardner, You, Wilson, Weinberger 2019, arXiv 1905.07121, algorithm 1"
+    reference = "Guo, Gardner, You, Wilson, Weinberger 2019, arXiv 1905.07121"
 
     queries: Queries = 2500
     draws: Draws = 1

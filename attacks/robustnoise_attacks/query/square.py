@@ -40,7 +40,7 @@ class Square(BlackBoxAttack):
     """
 
     version = 2
-    reference = "Andriushchenko, Croce, Flammarion, Hein 2020, arXiv 1912.00049, algorithms 1 to 3"
+    reference = "Andriushchenko, Croce, Flammarion, Hein 2020, arXiv 1912.00049"
 
     queries: Queries = 2500
     draws: Draws = 1

@@ -40,7 +40,7 @@ class IndependentSubstitute(Substitute):
     """
 
     reference = (
-        "Madry et al. 2018, arXiv 1706.06083, section 5 (black-box attacks from independently trained copies); "
+        "Madry et al. 2018, arXiv 1706.06083 (black-box attacks from independently trained copies); "
         "several: Liu et al. 2017, arXiv 1611.02770, section 5"
     )
     traits = AttackTraits(queries=False)

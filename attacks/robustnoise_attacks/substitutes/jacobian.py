@@ -50,7 +50,7 @@ class JacobianSubstitute(Substitute):
     """
 
     reference = (
-        "Papernot et al. 2017, arXiv 1602.02697, algorithm 1 (lambda 0.1, 6 rounds, 150 seed images); reservoir and "
+        "Papernot et al. 2017, arXiv 1602.02697 (lambda 0.1, 6 rounds, 150 seed images); reservoir and "
         "period: Papernot, McDaniel, Goodfellow 2016, arXiv 1605.07277"
     )
     traits = AttackTraits()

@@ -39,7 +39,7 @@ class EnsembleTraining(AdversarialTraining):
     own, and the network in training itself (in eval mode); all are equally likely.
     """
 
-    reference = "Tramer et al. 2018, arXiv 1705.07204, section 3"
+    reference = "Tramer et al. 2018, arXiv 1705.07204, section 3.4"
     traits = DefenseTraits(Stage.TRAINING)
 
     eps: Eps = 0.3

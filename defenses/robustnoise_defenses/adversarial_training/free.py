@@ -22,7 +22,7 @@ class FreeTraining(AdversarialTraining):
     with augmentation of its own; its replays share it. Gradients are taken in train mode, since they are the weights'.
     """
 
-    reference = "Shafahi et al. 2019, arXiv 1904.12843, algorithm 1"
+    reference = "Shafahi et al. 2019, arXiv 1904.12843 (Free-m)"
     traits = DefenseTraits(Stage.TRAINING)
 
     eps: Eps = 0.3

@@ -33,6 +33,6 @@ class PGDTraining(AdversarialTraining):
 class FastTraining(PGDTraining):
     """Adversarial training with one step from an unclipped random start: several times cheaper than PGD training."""
 
-    reference = "Wong, Rice, Kolter 2020, arXiv 2001.03994, algorithm 3"
+    reference = "Wong, Rice, Kolter 2020, arXiv 2001.03994"
 
     inner: Crafter = field(default_factory=lambda: create("crafter", "pgd", steps=1, relative_step=1.25))

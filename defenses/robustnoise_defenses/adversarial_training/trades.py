@@ -39,7 +39,7 @@ class TradesTraining(AdversarialTraining):
     two kinds of images one after the other, with gradients through both. ``beta=0`` is plain training.
     """
 
-    reference = "Zhang et al. 2019, arXiv 1901.08573, algorithm 1"
+    reference = "Zhang et al. 2019, arXiv 1901.08573"
     traits = DefenseTraits(Stage.TRAINING)
 
     eps: Eps = 0.3

@@ -25,7 +25,7 @@ class WeightPerturbation(Defense):
     pass the weights are what they were, to the bit, and the optimizer steps from there.
     """
 
-    reference = "Wu et al. 2020, arXiv 2004.05884, algorithm 1"
+    reference = "Wu et al. 2020, arXiv 2004.05884"
     traits = DefenseTraits(Stage.TRAINING)
 
     gamma: Annotated[Number, Field(ge=0, le=1, description="length of the move over the norm of the weight")] = 0.01

@@ -115,7 +115,7 @@ class JPEG(_ArtInput):
 class BitDepth(_ArtInput):
     """Rounds every pixel to the nearest of ``2 ** bits`` levels from 0 to 1, through ART's ``FeatureSqueezing``."""
 
-    reference = "Xu, Evans & Qi 2018, arXiv 1704.01155, section III-A; Guo et al. 2018, arXiv 1711.00117"
+    reference = "Xu, Evans & Qi 2018, arXiv 1704.01155 (color bit depth); Guo et al. 2018, arXiv 1711.00117"
 
     bits: Annotated[int, Field(ge=1, le=16, description="bits of a channel; 8-bit images are left alone from 8 on")] = 3
 
@@ -131,7 +131,7 @@ class MedianSmoothing(_ArtInput):
     The border is mirrored; in a window of even side the pixel is the lower right one of the middle four.
     """
 
-    reference = "Xu, Evans & Qi 2018, arXiv 1704.01155, section III-B (local smoothing)"
+    reference = "Xu, Evans & Qi 2018, arXiv 1704.01155 (local smoothing)"
     traits = DefenseTraits(Stage.INFERENCE, off={"window": 1})
 
     window: Annotated[int, Field(ge=1, le=15, description="side of the window in pixels; 1 changes nothing")] = 3

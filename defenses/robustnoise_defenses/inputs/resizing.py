@@ -24,7 +24,7 @@ class RandomResize(Defense):
     have one size, so the ground keeps it and the image shrinks by the same shares: 299/331 = 0.903 is the default.
     """
 
-    reference = "Xie, Wang, Zhang, Ren & Yuille 2018, arXiv 1711.01991, section 3"
+    reference = "Xie, Wang, Zhang, Ren & Yuille 2018, arXiv 1711.01991"
     traits = DefenseTraits(Stage.INFERENCE, stochastic=True, off={"smallest": 1.0})
 
     smallest: Annotated[Number, Field(gt=0, le=1, description="the least size of the image, as a share of its own")] = (

@@ -12,7 +12,7 @@ class StraightInput(InputWrapper):
     """Base of a wrapper whose change of the image is flat or jumps: a subclass implements `changed`.
 
     The gradient is that of the identity, which is close since the changed image is: backward pass differentiable
-    approximation, Athalye, Carlini & Wagner 2018, arXiv 1802.00420, section 4.1.
+    approximation, Athalye, Carlini & Wagner 2018, arXiv 1802.00420.
     """
 
     def changed(self, x: Tensor) -> Tensor:

@@ -29,7 +29,8 @@ class AbsoluteNoise(InsideDefense):
     - ``random-features(0.1)``: the hidden activations that go into the products are noisy, the image isn't
       (``first=0``). Their code adds the noise between the blocks of a network; into a residual block ours goes on the
       branch, not on the way around it.
-    - ``rse-noise``: 0.2 before the first convolution and 0.1 before every other, in training and at inference:
+    - ``rse-noise``: 0.2 before the first convolution and 0.1 before every other (github.com/xuanqing94/BayesianDefense,
+      train_rse.sh), in training and at inference:
       ``plain-training | noise-training(rse-noise) | rse-noise | vote(10, rule=mean-probability)``.
 
     Site:

@@ -22,7 +22,7 @@ class GaussianAugmentation(Defense):
     adversarial images the noise is put on these; before it they are made from noisy images.
     """
 
-    reference = "Cohen, Rosenfeld, Kolter 2019, arXiv 1902.02918, section 4; Lecuyer et al. 2019, arXiv 1802.03471"
+    reference = "Cohen, Rosenfeld, Kolter 2019, arXiv 1902.02918, section 3.3; Lecuyer et al. 2019, arXiv 1802.03471"
     traits = DefenseTraits(Stage.TRAINING)
 
     sigma: Annotated[Number, Field(ge=0, le=10, description="standard deviation, pixels in [0, 1]")] = 0.25

@@ -16,7 +16,7 @@ from robustnoise.api import Classifier, Context, Defense, DefenseTraits, InputWr
 class GaussianInputNoise(Defense):
     """Adds fresh Gaussian noise to every image it is asked about; the noisy image is not clipped."""
 
-    reference = "Qin et al. 2021, arXiv 2104.10470 (Random Noise Defense)"
+    reference = "Qin et al. 2021, arXiv 2104.11470 (Random Noise Defense)"
     traits = DefenseTraits(Stage.INFERENCE, stochastic=True, off={"sigma": 0.0})
 
     sigma: Annotated[Number, Field(ge=0, le=10, description="standard deviation, pixels in [0, 1]")] = 0.1

@@ -99,7 +99,7 @@ class PNI(InsideDefense):
     every other, which can be left out, voted over or put into a device.
     """
 
-    reference = "He, Rakin & Fan 2019, arXiv 1811.09310, section 3 (PNI-W, layer-wise)"
+    reference = "He, Rakin & Fan 2019, arXiv 1811.09310 (PNI-W, layer-wise)"
     traits = DefenseTraits(Stage.INFERENCE, stochastic=True, off={"scale": 0.0})
 
     scale: Annotated[Number, Field(ge=0, le=100, description="times the learned strengths; 0 switches it off")] = 1.0

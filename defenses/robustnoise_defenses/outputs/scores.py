@@ -68,8 +68,8 @@ class OutputNoise(Defense):
     """
 
     reference = (
-        "Aithal & Li 2022, arXiv 2201.13444 (boundary defense, with `below`); without it, a rival in Chen et al. 2022, "
-        "arXiv 2205.12134 (OutRND in the authors' code, github.com/Sizhe-Chen/AAA)"
+        "Aithal & Li 2022, arXiv 2201.13444 (boundary defense, with `below`); without it, OutRND in the code of Chen "
+        "et al. 2022, arXiv 2205.12134 (github.com/Sizhe-Chen/AAA)"
     )
     traits = DefenseTraits(Stage.INFERENCE, stochastic=True, off={"sigma": 0.0})
 
@@ -121,7 +121,7 @@ class Rounding(Defense):
     beneath.
     """
 
-    reference = "Tramer et al. 2016, arXiv 1609.02943, section 7 (rounding confidences)"
+    reference = "Tramer et al. 2016, arXiv 1609.02943 (rounding confidences)"
     traits = DefenseTraits(Stage.INFERENCE, differentiable=False, softened=True)
 
     digits: Annotated[int, Field(ge=0, le=6, description="decimals of a score in [0, 1]")] = 2

@@ -16,7 +16,7 @@ from robustnoise.api import BadParameter, Classifier, Context, Defense, DefenseT
 class MedianFilter(Defense):
     """Replaces every pixel by the median of the square around it, channel by channel; the border is repeated."""
 
-    reference = "Xu, Evans, Qi 2018, arXiv 1704.01155, section III-B (median smoothing)"
+    reference = "Xu, Evans, Qi 2018, arXiv 1704.01155 (median smoothing)"
     traits = DefenseTraits(Stage.INFERENCE, off={"size": 1})
 
     size: Annotated[int, Field(ge=1, le=15, description="side of the square in pixels, odd; 1 changes nothing")] = 3
