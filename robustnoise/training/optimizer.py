@@ -34,6 +34,7 @@ class Optimizer:
         adam = torch.optim.AdamW(others, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
         self.parts: dict[str, torch.optim.Optimizer] = {"adam": adam}
         """By the name that checkpoints have for each."""
+        self._peaks = {"adam": schedule.learning_rate, "muon": schedule.muon}
         self._matrices = [nn.Parameter(_matrix(p.detach(), p)) for p in self._kernels]
         if self._matrices:
             self.parts["muon"] = torch.optim.Muon(
@@ -42,14 +43,13 @@ class Optimizer:
 
     def step(self, progress: float) -> None:
         """Move the weights by their gradients, at the rates of `progress` (0 to 1)."""
-        share = self._schedule.rate(progress) / self._schedule.learning_rate
         for matrix, kernel in zip(self._matrices, self._kernels, strict=True):
             # Views of now: whoever changed the weights meanwhile may have put others in their place.
             matrix.data = _matrix(kernel.detach(), kernel)
             matrix.grad = None if kernel.grad is None else _matrix(kernel.grad, kernel)
         for name, part in self.parts.items():
             for group in part.param_groups:
-                group["lr"] = self._schedule.rate(progress) if name == "adam" else self._schedule.muon * share
+                group["lr"] = self._peaks[name] * self._schedule.share(progress)
             part.step()
 
     def zero_grad(self) -> None:

@@ -40,7 +40,7 @@ class Schedule:
     # Not in the repr, by which checkpoints of before know their training; `fit` adds it where it isn't 0.
     muon: float = field(default=0.0, repr=False)
 
-    def rate(self, progress: float) -> float:
-        """The learning rate when `progress` (0 to 1) of the steps are done."""
+    def share(self, progress: float) -> float:
+        """The part of a peak rate that is left, or reached, when `progress` (0 to 1) of the steps are done."""
         rising = progress / self.warmup if self.warmup else math.inf
-        return self.learning_rate * min(rising, (1 - progress) / (1 - self.warmup))
+        return min(rising, (1 - progress) / (1 - self.warmup))

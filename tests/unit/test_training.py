@@ -214,7 +214,7 @@ def test_a_shift_moves_the_image_and_fills_with_black() -> None:
 
 def test_the_rate_is_a_triangle() -> None:
     schedule = Schedule(1, 0.1, 1, warmup=0.2)
-    assert [schedule.rate(p) for p in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx([0, 0.05, 0.1, 0.05, 0])
+    assert [schedule.share(p) for p in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
 
 
 def test_divergence_is_reported() -> None:
