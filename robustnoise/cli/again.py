@@ -2,7 +2,8 @@
 
 A run that ended well leaves a memo in the store: what it showed, and size and times of everything that it read, looked
 for or wrote: boards, data, plugins, all code that was loaded, the folders it was searched in, records and objects of
-the store, rows, report. The same command finds all of that as it was, or runs as if there were no memo.
+the store, rows, report. The same command finds all of that as it was, or runs as if there were no memo. Memos that
+weren't used for long make room for new ones, so that a sweep over options doesn't fill the disk.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import hashlib
 import json
 import os
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from robustnoise import __version__
 from robustnoise.cache import store_root
@@ -23,7 +25,9 @@ from robustnoise.errors import RobustnoiseError
 from robustnoise.report.shown import Line, Part, from_plain, to_plain
 from robustnoise.report.terminal import print_parts, stdout
 
-SCHEMA = 1
+SCHEMA = 2
+KEPT = 64
+"""How many memos a store holds."""
 VARIABLES = ("ROBUSTNOISE_", "PYTHON", "HOME")
 """How the names of environment variables begin that a finished board may depend on."""
 UNCHANGED = "Nothing that this board was made from has changed since, so nothing was made or written again."
@@ -49,7 +53,9 @@ def unless_unchanged(board: str, run: Callable[[], Ran | None]) -> None:
         return
     memo = _memo()
     parts = None if memo is None else _unchanged(memo)
-    if parts is not None:
+    if memo is not None and parts is not None:
+        with contextlib.suppress(OSError):  # such as a store that can't be written to, or a memo that is gone by now
+            os.utime(memo)  # which says when it was used last
         print_parts(stdout(), [*parts, Line(UNCHANGED)])
         return
     with watching() as touched:
@@ -84,14 +90,29 @@ def _unchanged(memo: Path) -> list[Part] | None:
     try:
         if not memo.is_file():
             return None
-        sha256, _, body = memo.read_bytes().partition(b"\n")
-        if hashlib.sha256(body).hexdigest().encode() != sha256:
-            return None
-        plain = json.loads(body)
+        plain = _unpacked(memo.read_bytes())
         parts = [from_plain(part) for part in plain["parts"]]
         return parts if as_they_were(plain["stamps"].items()) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error):
         return None
+
+
+def _packed(plain: object) -> bytes:
+    """A memo's file: the hash of what follows, and JSON, which shrinks to a seventh, being paths in the main."""
+    body = zlib.compress(json.dumps(plain).encode())
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def _unpacked(content: bytes) -> Any:
+    """The inverse of `_packed`.
+
+    Raises:
+        ValueError, RecursionError, zlib.error: it isn't what `_packed` gives.
+    """
+    sha256, _, body = content.partition(b"\n")
+    if hashlib.sha256(body).hexdigest().encode() != sha256:
+        raise ValueError("a memo's content doesn't match its hash")
+    return json.loads(zlib.decompress(body))
 
 
 def _keep(memo: Path, ran: Ran, touched: Touched) -> None:
@@ -99,5 +120,17 @@ def _keep(memo: Path, ran: Ran, touched: Touched) -> None:
 
     stamps = touched.stamps(ran.output, memo.parents[1])
     if stamps is not None:
-        body = json.dumps({"parts": [to_plain(part) for part in ran.parts], "stamps": stamps}).encode()
-        atomic_write(memo, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        atomic_write(memo, _packed({"parts": [to_plain(part) for part in ran.parts], "stamps": stamps}))
+        _make_room(memo)
+
+
+def _make_room(newest: Path) -> None:
+    """Remove the memos that weren't used for longest. Other commands may do so, use and write some meanwhile."""
+    used: dict[Path, int] = {}
+    for memo in newest.parent.glob("*.json"):
+        with contextlib.suppress(OSError):
+            used[memo] = memo.lstat().st_mtime_ns
+    used.pop(newest, None)  # it stays, even if the clock went back
+    for memo in sorted(used, key=used.__getitem__)[: -(KEPT - 1)]:
+        with contextlib.suppress(OSError):
+            memo.unlink()

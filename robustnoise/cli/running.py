@@ -76,7 +76,7 @@ def run_board(
 
     Returns:
         what was shown; None where showing it again isn't the same as running it again: of a plan or a part, and where a
-        victim is a target, which may have changed without any file.
+        target may have changed or a GPU may be gone without any file.
     """
     load_plugins(plugins)
     folder = find_board(name)
@@ -118,7 +118,7 @@ def run_board(
     parts += [*map(Line, sentences(shown.rows)), Line(f"Rows and REPORT.md are in {output}.")]
     print_parts(stdout(), parts)
     report_failures(failures)
-    return None if any(victim.ready for victim in experiment.victims) else Ran(output, parts)
+    return Ran(output, parts) if experiment.self_contained else None
 
 
 def _run_shard(name: str, experiment: Experiment, shard: Shard, place: Place) -> None:

@@ -200,6 +200,12 @@ class Experiment:
         if self.precision == "bfloat16":
             need_bfloat16(torch.device(self.device))
 
+    @property
+    def self_contained(self) -> bool:
+        """Whether networks run on this machine's processor alone: on no accelerator, and none is somebody else's, which
+        may be an endpoint."""
+        return self.device == "cpu" and not any(victim.ready for victim in self.victims)
+
     def crafting(self) -> dict[str, Any]:
         """The inputs of gradient crafting that float32 leaves out: cells and rows from before don't have them."""
         return {} if self.precision == "float32" else {"precision": self.precision}

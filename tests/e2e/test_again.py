@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -10,7 +9,6 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +16,10 @@ import pytest
 from benchmarks.small_board import BOARD
 from robustnoise.cli import again, touched
 from robustnoise.cli.again import UNCHANGED
+from robustnoise.cli.places import Place
+from robustnoise.cli.running import run_board
 from robustnoise.data import load_pool
+from robustnoise.harness.experiment import Experiment
 from tests.e2e.conftest import environment
 
 PLUGIN = """
@@ -56,8 +57,9 @@ def run(base: Path, *more: str) -> list[str]:
 
 
 def state(base: Path) -> dict[Path, tuple[bytes, int]]:
-    """Contents and times of everything."""
-    return {p: (p.read_bytes() if p.is_file() else b"", p.stat().st_mtime_ns) for p in base.rglob("*")}
+    """Contents and times of everything; of a memo, whose time says when it was used last, content alone."""
+    found = {p: (p.read_bytes() if p.is_file() else b"", p.stat().st_mtime_ns) for p in base.rglob("*")}
+    return {p: (content, 0 if p.parent.name == "again" else time) for p, (content, time) in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -113,16 +115,10 @@ def test_two_runs_at_once_end_in_what_is_shown_again(first: tuple[Path, list[str
 def memo_of(base: Path) -> Path:
     """The newest memo, which is made to hold from now on."""
     memo = max((base / "cache" / "store" / "again").iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    plain = json.loads(memo.read_bytes().partition(b"\n")[2])
-    write(memo, plain | {"stamps": {path: touched.stamp(path) for path in plain["stamps"]}})
+    plain = again._unpacked(memo.read_bytes())
+    memo.write_bytes(again._packed(plain | {"stamps": {path: touched.stamp(path) for path in plain["stamps"]}}))
     assert again._unchanged(memo)
     return memo
-
-
-def write(memo: Path, plain: Any) -> None:
-    """A memo that is whole, whatever it says."""
-    body = json.dumps(plain).encode()
-    memo.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
 
 
 def touch(path: Path) -> None:
@@ -161,7 +157,7 @@ CHANGES: dict[str, tuple[str, Callable[[Path], None]]] = {
 @pytest.mark.parametrize("what", CHANGES)
 def test_what_changes_makes_it_run_again(first: tuple[Path, list[str]], what: str) -> None:
     memo, (pattern, change) = memo_of(first[0]), CHANGES[what]
-    known = json.loads(memo.read_bytes().partition(b"\n")[2])["stamps"]
+    known = again._unpacked(memo.read_bytes())["stamps"]
     path = next(p for p in sorted(first[0].glob(pattern)) if p.is_dir() or str(p) in known)
     content, mode = path.read_bytes() if path.is_file() else None, path.stat().st_mode
     change(path)
@@ -191,7 +187,37 @@ def test_what_is_added_makes_it_run_again(first: tuple[Path, list[str]], what: s
 
 
 def test_all_code_that_was_loaded_counts(first: tuple[Path, list[str]]) -> None:
-    known = json.loads(memo_of(first[0]).read_bytes().partition(b"\n")[2])["stamps"]
+    known = again._unpacked(memo_of(first[0]).read_bytes())["stamps"]
     code = [touched.__file__, np.__file__, sys.modules["robustnoise.harness.bench"].__file__, sys.executable]
     assert [path in known for path in code] == [True, True, True, False]
     assert str(first[0] / "extra") in known
+
+
+CLEAN = """
+schema = 1
+name = "clean"
+[data]
+name = "digits"
+train = 60
+attacker = 20
+validation = 20
+evaluation = 20
+[run]
+model = "mlp(hidden=4)"
+threads = 1
+[victims]
+plain = "plain-training(epochs=1)"
+"""
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_may_change_without_a_file_is_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    monkeypatch.setenv("ROBUSTNOISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(Experiment, "self_contained", alone)
+    (tmp_path / "board.toml").write_text(CLEAN)
+    ran = run_board(
+        str(tmp_path), tmp_path / "out", [], device="cpu", place=Place(1), data_dir=None, plugins=[], plan=False
+    )
+    assert (ran is not None) == alone

@@ -19,7 +19,8 @@ SOURCES = sorted(p for folder in ("robustnoise", "attacks", "defenses") for p in
 CLOCKS = {"time.time", "time.time_ns", "time.localtime", "time.gmtime", "datetime.now", "datetime.datetime.now",
           "datetime.today", "datetime.utcnow", "os.path.getmtime"}  # fmt: skip
 ALLOWED = {"provenance.py": "says when", "exchange.py": "an endpoint gave a date to come back at",
-           "touched.py": "a finished board is shown again without a look at it, or with one"}  # fmt: skip
+           "touched.py": "a finished board is shown again without a look at it, or with one",
+           "again.py": "the memo that was used least lately goes; a board without one is looked at"}  # fmt: skip
 
 
 def _clocks(path: Path) -> set[str]:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,16 +39,16 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def commanded(work: Callable[[], object] = lambda: None, parts: list[Part] = PARTS) -> bool:
+def commanded(work: Callable[[], object] = lambda: None, report: str = "out/REPORT.md") -> bool:
     """Run a command that reads a file, works and writes a report; whether it was run."""
     ran = []
 
     def made() -> Ran:
         Path("read").read_text()
         work()
-        Path("out/REPORT.md").write_text("report")
+        Path(report).write_text("report")
         ran.append(True)
-        return Ran(Path("out"), parts)
+        return Ran(Path(report).parent, PARTS)
 
     unless_unchanged("b", made)
     return bool(ran)
@@ -84,7 +85,81 @@ def test_each_command_has_a_memo_of_its_own(alone: Path, monkeypatch: pytest.Mon
 def test_no_secret_of_the_environment_is_in_a_memo(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROBUSTNOISE_TOKEN", "hush")
     assert commanded()
-    assert b"hush" not in memos(alone)[0].read_bytes()
+    content = memos(alone)[0].read_bytes()
+    assert b"hush" not in content
+    assert "hush" not in json.dumps(again._unpacked(content))
+
+
+def _swept(number: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Run one of many commands that differ by an option and write to other folders; whether it was run."""
+    monkeypatch.setattr(sys, "argv", ["robustnoise", "run", "b", "--output", str(number)])
+    Path(str(number)).mkdir(exist_ok=True)
+    return commanded(report=f"{number}/REPORT.md")
+
+
+def test_the_memos_that_were_used_last_are_kept(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(again, "KEPT", 3)
+    for number in range(3):
+        assert _swept(number, monkeypatch)
+        for memo in memos(alone):
+            os.utime(memo, ns=(0, memo.stat().st_mtime_ns - 10**12))
+    assert not _swept(0, monkeypatch)  # so it isn't the oldest any more
+    assert _swept(3, monkeypatch)
+    assert len(memos(alone)) == 3
+    assert [_swept(number, monkeypatch) for number in (0, 2, 3, 1)] == [False, False, False, True]
+
+
+def test_a_new_memo_stays_after_the_clock_went_back(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(again, "KEPT", 2)
+    for number in range(4):
+        assert _swept(number, monkeypatch)
+        for memo in memos(alone):
+            os.utime(memo, ns=(0, time.time_ns() + 10**15))
+        assert not _swept(number, monkeypatch)
+        assert len(memos(alone)) <= 2
+
+
+def test_memos_that_others_remove_or_that_are_no_files_are_passed_over(
+    alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(again, "KEPT", 2)
+    folder = alone / "cache" / "store" / "again"
+    (folder / "folder.json").mkdir(parents=True)
+    (folder / "loop.json").symlink_to("loop.json")
+    others = [folder / f"{n}.json" for n in range(4)]
+    for path in [*others, folder / ".0.json.1-a.tmp"]:
+        path.touch()
+        os.utime(path, ns=(0, 0))
+    unlink = Path.unlink
+
+    def slower(path: Path, missing_ok: bool = False) -> None:
+        """Another command had the same thought."""
+        if path in others:
+            unlink(path)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", slower)
+    assert commanded()
+    assert not commanded()
+    assert {path.name for path in memos(alone)} >= {"folder.json", ".0.json.1-a.tmp"}
+    assert not any(path.exists() for path in others)
+
+
+def test_a_memo_that_vanishes_while_it_is_looked_for_is_none(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert commanded()
+    is_file, utime = Path.is_file, os.utime
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_file", lambda path: is_file(path) and path.unlink() is None)
+        assert commanded()
+    assert not commanded()
+
+    def gone(path: Path) -> None:
+        path.unlink()
+        utime(path)
+
+    monkeypatch.setattr(os, "utime", gone)
+    assert not commanded()  # it was read; that it can't be touched is no matter
+    assert commanded()
 
 
 def _elsewhere(code: str) -> Callable[[], object]:
@@ -206,16 +281,22 @@ def _hashed(body: bytes) -> bytes:
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
+def _zipped(body: bytes) -> bytes:
+    return _hashed(zlib.compress(body))
+
+
 GARBAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
     "no hash": lambda memo: memo.partition(b"\n")[2],
     "another hash": lambda memo: b"0" * 64 + memo[64:],
     "a bit flipped": lambda memo: memo[:-9] + bytes([memo[-9] ^ 1]) + memo[-8:],
     "cut off": lambda memo: memo[:-1],
-    "no JSON": lambda _: _hashed(b"{"),
-    "nested without end": lambda _: _hashed(b"[" * 100_000),
-    "no UTF-8": lambda _: _hashed(b'"\xff"'),
-    **{what: lambda _, plain=plain: _hashed(json.dumps(plain).encode()) for what, plain in WRONG.items()},
+    "not compressed": lambda _: _hashed(b'{"parts": [], "stamps": {}}'),
+    "compressed by half": lambda _: _hashed(zlib.compress(b'{"parts": [], "stamps": {}}')[:-6]),
+    "no JSON": lambda _: _zipped(b"{"),
+    "nested without end": lambda _: _zipped(b"[" * 100_000),
+    "no UTF-8": lambda _: _zipped(b'"\xff"'),
+    **{what: lambda _, plain=plain: _zipped(json.dumps(plain).encode()) for what, plain in WRONG.items()},
 }
 
 

@@ -32,6 +32,15 @@ def experiment(*victims: Victim, **changes: Any) -> Experiment:
     )
 
 
+@pytest.mark.parametrize(
+    ("device", "ready", "alone"), [("cpu", False, True), ("meta", False, False), ("cpu", True, False)]
+)
+def test_an_accelerator_or_a_net_of_somebody_else_is_not_self_contained(device: str, ready: bool, alone: bool) -> None:
+    own = Victim("own", build("plain-training(epochs=1)", "defense"), model=build("mlp(hidden=4)", "model"))
+    victims = (own, Victim("net", Identity(), classifier=toy_model())) if ready else (own,)
+    assert experiment(*victims, device=device).self_contained == alone
+
+
 class Committing:
     """A progress display during whose first stage the checkout gets another commit."""
 

@@ -49,7 +49,7 @@ class Automatic:
         One where networks run on an accelerator, or a victim is somebody else's: nobody's endpoint gets more questions
         at a time than it was meant to.
         """
-        if experiment.device != "cpu" or any(victim.model is None for victim in experiment.victims):
+        if not experiment.self_contained:
             return 1
         many = min(_cores() // experiment.threads, _memory() // 2 // max(1, work.peak), self.most or _cores())
         if many < 2 or work.seconds - max(work.longest, work.seconds / many) < WORTH:
