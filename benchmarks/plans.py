@@ -3,7 +3,8 @@
     python -m benchmarks.plans quickstart --limit 200
 
 The board is made from nothing in a store of its own, one cell after the other; after a share of the cells the rest is
-estimated as `robustnoise run --plan` does it. A ratio of 2 is twice as long as it then took.
+estimated as `robustnoise run --plan` does it. A ratio of 2 is twice as long as it then took, without
+the other load of the machine, as estimates are.
 """
 
 from __future__ import annotations

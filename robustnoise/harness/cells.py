@@ -134,7 +134,8 @@ class Cells:
             # Somebody else may have made it while this process waited.
             cell = self.store.get(stage, inputs)
             if cell is None:
-                with measured(self.store, key), self.threads():
+                computes = self.experiment.self_contained
+                with measured(self.store, key, computes=computes), self.threads():
                     outputs, facts = run()
                     cell = self.store.put(stage, inputs, outputs, facts)
             if partial:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 import robustnoise as rn
+from robustnoise.blocks import BLOCK
 from robustnoise.building import build
 from robustnoise.compose import Identity
 from robustnoise.harness.bench import Bench
+from robustnoise.harness.costs import clock, estimate
 from robustnoise.harness.costs.estimate import Estimator
 from robustnoise.harness.costs.passes import Passes
 from robustnoise.harness.costs.spent import Spent, measured, peak_memory, spent
+from robustnoise.harness.executors.serial import Serial
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.planning import Planned, plan, wall_seconds
 from robustnoise.harness.runner import run
@@ -128,7 +133,7 @@ def test_a_run_writes_what_its_cells_cost_and_a_plan_reads_it(tmp_path: Path) ->
 
 def test_damaged_costs_are_no_costs_and_change_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with measured(store, "a"):
+    with measured(store, "a", computes=True):
         pass
     (path,) = (tmp_path / "costs").iterdir()
     assert spent(store, "a") is not None
@@ -139,9 +144,65 @@ def test_damaged_costs_are_no_costs_and_change_nothing(tmp_path: Path) -> None:
 
 
 def test_costs_of_a_cell_that_fails_are_not_kept(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no"), measured(Store(tmp_path), "a"):
+    with pytest.raises(ValueError, match="no"), measured(Store(tmp_path), "a", computes=True):
         raise ValueError("no")
     assert not (tmp_path / "costs").exists()
+
+
+class Clocks:
+    """Between any two looks at them the same seconds pass, for everybody and of this process."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, *, wall: float, busy: float) -> None:
+        walls, busies = itertools.count(0, wall), itertools.count(0, busy)
+        self.perf_counter, self.process_time = lambda: next(walls), lambda: next(busies)
+        patch.setattr(clock, "time", self)
+
+
+@pytest.mark.parametrize(
+    ("wall", "busy", "computes", "seconds"),
+    [(1.0, 1.0, True, 1.0),
+     (10.0, 1.0, True, 1.0),  # nine tenths of the processor are others'
+     (1.0, 1.8, True, 1.0),  # two threads
+     (10.0, 1.8, True, 1.8),  # two threads, and others
+     (10.0, 0.1, False, 10.0)],  # an endpoint or a GPU that is waited for
+)  # fmt: skip
+def test_other_load_lengthens_nothing_but_what_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, wall: float, busy: float, computes: bool, seconds: float
+) -> None:
+    Clocks(monkeypatch, wall=wall, busy=busy)
+    assert clock.Stopwatch(computes=computes).seconds() == seconds
+
+
+def test_a_plan_made_under_other_load_is_that_of_an_idle_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = experiment("plain-training(epochs=1)", "null")
+    found = []
+    for wall in (1.0, 50.0):
+        Clocks(monkeypatch, wall=wall, busy=1.0)
+        found.append(Estimator(whole).of(task_of("train", whole)).seconds)
+    work = Estimator(whole).passes(task_of("train", whole)).work
+    assert found == pytest.approx([estimate.OVERHEAD + work / BLOCK] * 2)
+
+
+@pytest.mark.parametrize(("alone", "seconds"), [(True, 1.0), (False, 50.0)])
+def test_cells_cost_what_they_compute_or_wait_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool, seconds: float
+) -> None:
+    monkeypatch.setattr(Experiment, "self_contained", alone)
+    Clocks(monkeypatch, wall=50.0, busy=1.0)
+    store = Store(tmp_path)
+    run(experiment("plain-training(epochs=1)", "null"), store, executor=Serial())
+    costs = [spent(store, path.stem) for path in store.cells()]
+    assert len(costs) >= 3
+    assert {cost and cost.seconds for cost in costs} == {seconds}
+
+
+def test_a_pass_is_timed_where_the_board_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = replace(experiment("plain-training(epochs=1)", "null"), device="meta")
+    devices = []
+    monkeypatch.setattr(estimate, "_timed", lambda net, _: estimate._Net(devices.append(net.device.type) or 2.0, 1))
+    task, estimator = task_of("train", whole), Estimator(whole)
+    assert estimator.of(task).seconds == pytest.approx(estimate.OVERHEAD + 2 * estimator.passes(task).work)
+    assert devices == ["meta"]
 
 
 def test_the_time_of_a_board_is_that_of_its_longest_cells_or_of_all(monkeypatch: pytest.MonkeyPatch) -> None:

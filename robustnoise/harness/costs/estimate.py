@@ -1,14 +1,13 @@
 """How long cells will take and how much memory: passes times what a pass takes here, set right by what is finished.
 
-A forward pass of each network is timed once, on untrained weights. What finished cells of the board took, as a multiple
-of that, holds for missing ones: those of the same work on the same network if there are any, else of less and less
-alike ones. So the first cells of each kind set most of the error right.
+A forward pass of each network is timed once, on untrained weights and the experiment's device. What finished cells of
+the board took, as a multiple of that, holds for missing ones: those of the same work on the same network if there are
+any, else of less and less alike ones. So the first cells of each kind set most of the error right.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from robustnoise.blocks import BLOCK
 from robustnoise.building import spec_of
 from robustnoise.compose import split_stages
 from robustnoise.errors import RobustnoiseError
+from robustnoise.harness.costs.clock import Stopwatch
 from robustnoise.harness.costs.passes import Answering, Counter, Passes
 from robustnoise.harness.costs.spent import Spent, peak_memory
 from robustnoise.harness.experiment import Experiment, Victim
@@ -147,6 +147,8 @@ class Estimator:
         try:
             net = untrained(victim, self.experiment) if victim.model is not None else victim.classifier
             if isinstance(net, TorchClassifier):
+                if victim.model is not None:
+                    net.module.to(self.experiment.device)
                 return _timed(net, self.experiment.threads)
         except (RobustnoiseError, RuntimeError):
             pass  # the cell says what is wrong, if anything is
@@ -175,9 +177,10 @@ def _timed(net: TorchClassifier, threads: int) -> _Net:
                 hook.remove()
             taken = math.inf
             for _ in range(2):
-                started = time.perf_counter()
-                net.module(x)
-                taken = min(taken, time.perf_counter() - started)
+                watch = Stopwatch(computes=net.device.type == "cpu")
+                for part in _tensors(net.module(x)):
+                    part.cpu()  # an accelerator says at once that it is done; this waits for it
+                taken = min(taken, watch.seconds())
                 if taken > 1:
                     break
     finally:

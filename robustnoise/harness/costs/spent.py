@@ -6,13 +6,13 @@ import contextlib
 import json
 import resource
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from robustnoise.errors import StoreError
+from robustnoise.harness.costs.clock import Stopwatch
 from robustnoise.store import Store, atomic_write
 
 
@@ -20,7 +20,7 @@ class Spent(NamedTuple):
     """What a cell cost where it was made."""
 
     seconds: float
-    """Of wall clock, without what it was made from."""
+    """As a `Stopwatch` counts them, without what it was made from."""
     peak: int
     """Bytes of memory that its process held at most until then."""
 
@@ -30,11 +30,11 @@ def _path(store: Store, key: str) -> Path:
 
 
 @contextmanager
-def measured(store: Store, key: str) -> Iterator[None]:
-    """Measure the block and keep what it cost, if it doesn't raise."""
-    started = time.monotonic()
+def measured(store: Store, key: str, *, computes: bool) -> Iterator[None]:
+    """Measure the block and keep what it cost, if it doesn't raise; `computes` as for `Stopwatch`."""
+    watch = Stopwatch(computes=computes)
     yield
-    spent = Spent(round(time.monotonic() - started, 4), peak_memory())
+    spent = Spent(round(watch.seconds(), 4), peak_memory())
     # The cell is what counts: a disk that has no room for this is found by the next cell.
     with contextlib.suppress(StoreError):
         atomic_write(_path(store, key), json.dumps(spent._asdict()).encode())
