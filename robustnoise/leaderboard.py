@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from robustnoise import examples as example_files
 from robustnoise.audits import AuditRecord
@@ -15,17 +15,18 @@ from robustnoise.flags import Raised, blocks, raised, raised_by
 from robustnoise.protocols import Progress, Silent
 from robustnoise.records import EvaluationRecord
 from robustnoise.report import views
-from robustnoise.report.contrasts import ContrastView, contrast_views
+from robustnoise.report.contents import Contents
+from robustnoise.report.contrasts import contrast_views
 from robustnoise.report.curves import CurveView, curve_view, flat_points
 from robustnoise.report.flat import columns, flat_rows, plain
 from robustnoise.report.markdown import report
 from robustnoise.report.page import page_data
 from robustnoise.report.plots import pictures
-from robustnoise.report.published import PublishedView, published_views
+from robustnoise.report.published import published_views
 from robustnoise.report.queries import query_views
 from robustnoise.report.radii import radii_views
-from robustnoise.report.submitted import Submitted, submitted
-from robustnoise.report.variance import VarianceView, variance_views
+from robustnoise.report.submitted import submitted
+from robustnoise.report.variance import variance_views
 from robustnoise.report.views import RowView
 from robustnoise.rowfiles import known_outcome, read_audit, read_row, write_record
 from robustnoise.spec import digest_of
@@ -34,18 +35,6 @@ from robustnoise.verification import problems_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class Contents(NamedTuple):
-    """What a report shows: of listed victims rows, worst cases, contrasts, variance; curves, published, submissions."""
-
-    rows: list[views.RowView]
-    summary: list[views.Summary]
-    curves: list[CurveView]
-    published: list[PublishedView]
-    contrasts: list[ContrastView]
-    variance: list[VarianceView]
-    submitted: list[Submitted]
 
 
 class Leaderboard:
@@ -232,7 +221,7 @@ class Leaderboard:
 
     def curves(self) -> list[CurveView]:
         """The board's curves, from the rows that follow its protocol."""
-        return self.contents().curves
+        return list(self.contents().curves)
 
     def curves_to_frame(self) -> pd.DataFrame:
         """The points of all curves as a data frame: one line a point and line, accuracies as shares of 1."""
@@ -276,7 +265,7 @@ class Leaderboard:
             title=self.board.file.title or self.board.name,
             about=self.board.file.about,
             protocol=self.board.protocol(),
-            **contents._asdict(),
+            contents=contents,
         )
 
     def write_report(self, contents: Contents | None = None) -> Path:
@@ -311,9 +300,9 @@ class Leaderboard:
             title=self.board.file.title or self.board.name,
             about=self.board.file.about,
             protocol=self.board.protocol(),
+            contents=contents,
             records=records,
             examples=self.examples([r for r in records if self.board.shown(r.victim.victim["name"])]),
-            **contents._asdict(),
         )
 
     def picture(self, name: str) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 from robustnoise.examples import Examples, lost
 from robustnoise.flags import FLAGS, Raised
 from robustnoise.records import Arm, EvaluationRecord
+from robustnoise.report.contents import Contents
 from robustnoise.report.contrasts import Contrast, contrast_views
 from robustnoise.report.curves import Curve, CurveView, Line, LineView, Point, PointView
 from robustnoise.report.page import page_data
@@ -96,20 +97,25 @@ def views(found: list[EvaluationRecord]) -> list[RowView]:
     return [row_view(r, ranked=r is not found[-1], flags=f) for r, f in zip(found, flags, strict=True)]
 
 
-def data(found: list[EvaluationRecord], **more: Any) -> dict[str, Any]:
+def contents(found: list[EvaluationRecord]) -> Contents:
+    """Rows with their worst cases, and two contrasts of which one has no row."""
+    declared = [Contrast("noisy", "victim-0", "transfer", ("transfer",)), Contrast("gone", "noisy", "clean", ())]
+    return Contents(views(found), summary(found), contrasts=contrast_views(declared, found, 0))
+
+
+def data(
+    found: list[EvaluationRecord], shown: Contents | None = None, images: dict[str, Examples] | None = None
+) -> dict[str, Any]:
     """The page's data, with hostile texts."""
-    settings: dict[str, Any] = {
-        "name": "toy",
-        "title": f"A toy {HOSTILE}",
-        "about": f"What is asked. {BREAKOUT}\n\nMore.",
-        "protocol": PROTOCOL,
-        "records": found,
-    }
-    if "rows" not in more:
-        declared = [Contrast("noisy", "victim-0", "transfer", ("transfer",)), Contrast("gone", "noisy", "clean", ())]
-        told = contrast_views(declared, found, 0)
-        settings |= {"rows": views(found), "summary": summary(found), "contrasts": told}
-    return page_data(**{**settings, **more})
+    return page_data(
+        name="toy",
+        title=f"A toy {HOSTILE}",
+        about=f"What is asked. {BREAKOUT}\n\nMore.",
+        protocol=PROTOCOL,
+        contents=contents(found) if shown is None else shown,
+        records=found,
+        examples=images,
+    )
 
 
 def large(victims: int = 50, attacks: int = 10, n: int = 1000) -> dict[str, Any]:
@@ -121,5 +127,5 @@ def large(victims: int = 50, attacks: int = 10, n: int = 1000) -> dict[str, Any]
         for i, r in enumerate(found)
         if r.attack
     ]
-    shown = {r.digest: examples(r, 3) for r in found[:100] if len(lost(r))}
-    return data(found, rows=rows, summary=summary(few), examples=shown)
+    images = {r.digest: examples(r, 3) for r in found[:100] if len(lost(r))}
+    return data(found, Contents(rows, summary(few)), images)

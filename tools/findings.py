@@ -12,7 +12,7 @@ from pathlib import Path
 
 import robustnoise as rn
 from robustnoise.audits import AuditRecord
-from robustnoise.leaderboard import Contents
+from robustnoise.report.contents import Contents
 from robustnoise.report.markdown import markdown_table
 from robustnoise.report.shown import Table
 from robustnoise.report.statistics import contrast_table, variance_table

@@ -41,7 +41,7 @@ def show_board(name: str, *, json: bool, csv: bool) -> None:
     elif json:
         print_json(found)
     else:
-        print_parts(stdout(), board_parts(board.board.file.title or board.board.name, *found))
+        print_parts(stdout(), board_parts(board.board.file.title or board.board.name, found))
 
 
 def verify_board(name: str) -> int:

@@ -42,6 +42,7 @@ from robustnoise.leaderboard import Leaderboard
 from robustnoise.models.targets.text import TargetText
 from robustnoise.records import EvaluationRecord
 from robustnoise.registry import registry
+from robustnoise.report.contents import Contents
 from robustnoise.report.parts import board_parts
 from robustnoise.report.plots import require_matplotlib
 from robustnoise.report.shown import Line
@@ -114,7 +115,7 @@ def run_board(
     if len(rows) != len(records) or not all(map(target.ranked, rows)):
         # A changed protocol leaves no row ranked; what was run is shown all the same, and that alone.
         shown = target.contents(records, unranked=True)
-    parts = board_parts(board.file.title or board.name, *shown)
+    parts = board_parts(board.file.title or board.name, shown)
     parts += [*map(Line, sentences(shown.rows)), Line(f"Rows and REPORT.md are in {output}.")]
     print_parts(stdout(), parts)
     report_failures(failures)
@@ -239,7 +240,7 @@ def _evaluate(
     views = [row_view(r, ranked=False, flags=raised(r, records)) for r in records]
     # Nothing here follows a board's protocol, so nothing is ranked.
     worst = [replace(s, rank_shared=None, rank_per_victim=None) for s in summary(records)]
-    parts = board_parts(f"{what} on {setting.data}", views, worst)
+    parts = board_parts(f"{what} on {setting.data}", Contents(views, worst))
     parts += [Line(f"{name}: {text}") for name, text in named.items() if name != "null"]
     print_parts(stdout(), [*parts, *map(Line, sentences(views))])
     report_failures(failures)
@@ -292,7 +293,7 @@ def compare_victims(first: str, second: str, attack: str, setting: Setting) -> N
         print(json.dumps(found.to_json(), allow_nan=False))
         return
     views = [row_view(r, ranked=False) for r in records if r.victim.victim["name"] in victims]
-    parts = board_parts(f"{setting.data}, {attack}", views, [])
+    parts = board_parts(f"{setting.data}, {attack}", Contents(views))
     print_parts(stdout(), [*parts, Line(found.sentence)])
 
 

@@ -80,7 +80,7 @@ def submit(
         target.add(record)
     target.write_report()
     shown = target.contents(records, unranked=True)
-    print_parts(stdout(), board_parts(f"{submission.name} on {board.board.name}", *shown))
+    print_parts(stdout(), board_parts(f"{submission.name} on {board.board.name}", shown))
     _say(f"Rows, REPORT.md and what was handed in are in {output}.")
     _say(f"'robustnoise board publish {output} {name}' copies the rows.")
     report_failures(failures)

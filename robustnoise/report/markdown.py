@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from robustnoise.report.contrasts import ContrastView
+from robustnoise.report.contents import Contents
 from robustnoise.report.curves import CurveView, midpoint_name
-from robustnoise.report.published import PublishedView
 from robustnoise.report.shown import Table
 from robustnoise.report.statistics import contrast_table, resolution_notes, variance_table, verdict_tables
-from robustnoise.report.submitted import Submitted, submitted_table
+from robustnoise.report.submitted import submitted_table
 from robustnoise.report.tables import (
     curve_note,
     curve_table,
@@ -20,8 +19,6 @@ from robustnoise.report.tables import (
     row_tables,
     summary_table,
 )
-from robustnoise.report.variance import VarianceView
-from robustnoise.report.views import RowView, Summary
 
 HOW_TO_READ = """\
 Accuracies are per cent of all n images with 95 % intervals over images (Wilson for a deterministic victim, bootstrap
@@ -59,32 +56,14 @@ chance (1 in the number of classes), interpolated linearly between neighbouring 
 is given to about a tenth of the step between those two, which stand beside it."""
 
 
-def report(
-    *,
-    title: str,
-    about: str,
-    protocol: Mapping[str, Any],
-    rows: Sequence[RowView],
-    summary: Sequence[Summary],
-    curves: Sequence[CurveView] = (),
-    published: Sequence[PublishedView] = (),
-    contrasts: Sequence[ContrastView] = (),
-    variance: Sequence[VarianceView] = (),
-    submitted: Sequence[Submitted] = (),
-) -> str:
+def report(*, title: str, about: str, protocol: Mapping[str, Any], contents: Contents) -> str:
     """The report of a board, a function of its file and rows alone.
 
     Args:
         title: heading.
         about: what the board is for.
         protocol: what its rows share.
-        rows: of the listed victims.
-        summary: worst cases by victim; shown where the board has attacks.
-        curves: each with a table and pictures in the folder ``plots``.
-        published: figures of others.
-        contrasts: the declared comparisons.
-        variance: of rows of several seeds, where there are any.
-        submitted: who has handed in what.
+        contents: worst cases are shown where the board has attacks, curves with pictures in the folder ``plots``.
     """
     parts = [f"# {title}", "Generated from the rows by `robustnoise board report`; do not edit."]
     if about.strip():
@@ -92,52 +71,46 @@ def report(
     parts.append(_protocol_line(protocol))
     attacked = protocol["threat"] is not None
     if attacked:
-        parts.append(_section(summary_table(summary)))
-    if contrasts:
-        parts.append(_section(contrast_table(contrasts)))
-    parts += [_section(table) for table in [*row_tables(rows), *verdict_tables(rows)]]
-    if variance:
-        parts.append(_section(variance_table(variance)))
-    if published:
-        parts.append(_section(published_table(published)))
-    if submitted:
-        parts.append(_section(submitted_table(submitted)))
-    parts += [_curve(view) for view in curves]
-    defenses = {r.victim: r.defense for r in rows}
-    attacks = {r.attack: r.attack_text for r in rows if r.attack}
+        parts.append(_section(summary_table(contents.summary)))
+    if contents.contrasts:
+        parts.append(_section(contrast_table(contents.contrasts)))
+    parts += [_section(table) for table in [*row_tables(contents.rows), *verdict_tables(contents.rows)]]
+    if contents.variance:
+        parts.append(_section(variance_table(contents.variance)))
+    if contents.published:
+        parts.append(_section(published_table(contents.published)))
+    if contents.submitted:
+        parts.append(_section(submitted_table(contents.submitted)))
+    parts += [_curve(view) for view in contents.curves]
+    defenses = {r.victim: r.defense for r in contents.rows}
+    attacks = {r.attack: r.attack_text for r in contents.rows if r.attack}
     heading = "Defenses and attacks" if attacked else "Defenses"
     parts.append(
         f"## {heading}\n\n" + "\n".join(f"- {_cell(k)}: {_code(v or '')}" for k, v in (defenses | attacks).items())
     )
-    first, *more = reading(protocol, rows, curves, contrasts, variance)
+    first, *more = reading(protocol, contents)
     parts += [f"## How to read this\n\n{first}", *more]
     return "\n\n".join(parts) + "\n"
 
 
-def reading(
-    protocol: Mapping[str, Any],
-    rows: Sequence[RowView],
-    curves: Sequence[CurveView] = (),
-    contrasts: Sequence[ContrastView] = (),
-    variance: Sequence[VarianceView] = (),
-) -> list[str]:
+def reading(protocol: Mapping[str, Any], contents: Contents) -> list[str]:
     """How to read what is shown, in paragraphs."""
-    attacked = protocol["threat"] is not None
+    rows, attacked = contents.rows, protocol["threat"] is not None
     legend = [HOW_TO_READ if attacked else HOW_TO_READ_CLEAN]
     if any(r.draws >= 5 for r in rows):
         legend.append(ANY_FAIL if attacked else ANY_FAIL_CLEAN)
     if any(r.draws > 1 for r in rows):
         legend.append(VERDICTS)
-    if contrasts:
+    if contents.contrasts:
         legend.append(CONTRASTS)
-    if variance:
+    if contents.variance:
         legend.append(VARIANCE)
     paragraphs = ["\n".join([*legend, *resolution_notes(rows)])]
     if any(r.claimed is not None for r in rows):
         paragraphs.append(CLAIMED)
     if any(r.scored.abstained for r in rows):
         paragraphs.append(ABSTAINED)
-    if any(view.curve.midpoint for view in curves):
+    if any(view.curve.midpoint for view in contents.curves):
         paragraphs.append(HOW_TO_READ_MIDPOINT)
     return paragraphs
 

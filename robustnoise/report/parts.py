@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from robustnoise.report.contrasts import ContrastView
-from robustnoise.report.curves import CurveView
-from robustnoise.report.published import PublishedView
+from robustnoise.report.contents import Contents
 from robustnoise.report.shown import Line, Part
 from robustnoise.report.statistics import contrast_table, resolution_notes, variance_table, verdict_tables
-from robustnoise.report.submitted import Submitted, submitted_table
+from robustnoise.report.submitted import submitted_table
 from robustnoise.report.tables import (
     curve_note,
     curve_table,
@@ -18,33 +14,23 @@ from robustnoise.report.tables import (
     row_tables,
     summary_table,
 )
-from robustnoise.report.variance import VarianceView
-from robustnoise.report.views import RowView, Summary
 
 
-def board_parts(
-    title: str,
-    rows: Sequence[RowView],
-    summary: Sequence[Summary],
-    curves: Sequence[CurveView] = (),
-    published: Sequence[PublishedView] = (),
-    contrasts: Sequence[ContrastView] = (),
-    variance: Sequence[VarianceView] = (),
-    submitted: Sequence[Submitted] = (),
-) -> list[Part]:
+def board_parts(title: str, contents: Contents) -> list[Part]:
     """Worst cases by victim, contrasts, rows by scope, verdicts, variance, published figures, submissions, curves."""
+    rows, summary = contents.rows, contents.summary
     headline = f"{title}: per cent, 95 % intervals"
     parts: list[Part] = [summary_table(summary)._replace(heading=headline) if summary else Line(headline, heading=True)]
-    if contrasts:
-        parts.append(contrast_table(contrasts))
+    if contents.contrasts:
+        parts.append(contrast_table(contents.contrasts))
     parts += [*row_tables(rows), *verdict_tables(rows), *map(Line, resolution_notes(rows))]
-    if variance:
-        parts.append(variance_table(variance))
-    if published:
-        parts.append(published_table(published))
-    if submitted:
-        parts.append(submitted_table(submitted))
-    for view in curves:
+    if contents.variance:
+        parts.append(variance_table(contents.variance))
+    if contents.published:
+        parts.append(published_table(contents.published))
+    if contents.submitted:
+        parts.append(submitted_table(contents.submitted))
+    for view in contents.curves:
         if view.lines:
             parts.append(curve_table(view))
         parts.append(Line(curve_note(view)))

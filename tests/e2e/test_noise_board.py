@@ -19,7 +19,7 @@ from robustnoise.cli.app import app
 from robustnoise.errors import MissingExtra
 from robustnoise.harness.planning import plan
 from robustnoise.harness.runner import run
-from robustnoise.leaderboard import Contents
+from robustnoise.report.contents import Contents
 from robustnoise.store import Store
 
 BOARD = """

@@ -46,8 +46,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, found: list[EvaluationRecord]
     """A small board, a large one and the index over them."""
     folder = tmp_path_factory.mktemp("site")
     curves = [boards.curve("votes", [1, 4, 16, 64], log=True), boards.curve("layer", ["conv1", "conv2"])]
-    shown = {r.digest: boards.examples(r) for r in found if r.attack and r.attack["name"] == "transfer"}
-    small, large = boards.data(found, curves=curves, examples=shown), boards.large()
+    images = {r.digest: boards.examples(r) for r in found if r.attack and r.attack["name"] == "transfer"}
+    small, large = boards.data(found, boards.contents(found)._replace(curves=curves), images), boards.large()
     files = page_files("toy.html", small) | page_files("large.html", large)
     files["index.html"] = index_page("Boards", [Listed("toy.html", small), Listed("large.html", large)])
     for name, content in files.items():

@@ -61,7 +61,7 @@ def test_markdown_has_no_tag_link_or_picture_of_a_card(out: Path) -> None:
 
 def test_the_terminal_shows_markup_as_text(out: Path) -> None:
     console = Console(width=400, file=io.StringIO(), record=True)
-    print_parts(console, board_parts("t", *Leaderboard(out).contents()))
+    print_parts(console, board_parts("t", Leaderboard(out).contents()))
     assert "[red]x[/red]" in console.export_text()
 
 

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from robustnoise.records import Arm, EvaluationRecord
+from robustnoise.report.contents import Contents
 from robustnoise.report.markdown import report
 from robustnoise.report.parts import board_parts
 from robustnoise.report.tables import row_tables
@@ -28,7 +29,7 @@ def row(draws: int) -> RowView:
 
 
 def markdown(rows: list[RowView]) -> str:
-    return report(title="t", about="", protocol=PROTOCOL, rows=rows, summary=[])
+    return report(title="t", about="", protocol=PROTOCOL, contents=Contents(rows))
 
 
 def test_columns_without_an_entry_are_left_out() -> None:
@@ -46,7 +47,7 @@ def test_five_draws_are_spoken_of_where_there_are_five(draws: int, shown: bool) 
 
 def test_the_terminal_has_the_columns_of_the_report() -> None:
     console = Console(width=200, record=True, file=io.StringIO())
-    print_parts(console, board_parts("t", [row(3)], []))
+    print_parts(console, board_parts("t", Contents([row(3)])))
     (table,) = row_tables([row(3)])
     head = next(line for line in console.export_text().splitlines() if "victim" in line)
     assert [cell.strip() for cell in head.strip("┃ ").split("┃")] == list(table.head)

@@ -12,18 +12,17 @@ import numpy as np
 from robustnoise.examples import Examples
 from robustnoise.flags import FLAGS
 from robustnoise.records import EvaluationRecord
+from robustnoise.report.contents import Contents
 from robustnoise.report.contrasts import ContrastView
 from robustnoise.report.curves import CurveView, PointView
 from robustnoise.report.flat import columns, flat_rows
 from robustnoise.report.markdown import reading
 from robustnoise.report.page.png import change, data_uri
-from robustnoise.report.published import PublishedView
 from robustnoise.report.ranking import Rank
 from robustnoise.report.statistics import variance_table
-from robustnoise.report.submitted import Submitted, submitted_table
+from robustnoise.report.submitted import submitted_table
 from robustnoise.report.tables import curve_note, mean_passes, midpoint_table, number, published_table
 from robustnoise.report.text import sentences
-from robustnoise.report.variance import VarianceView
 from robustnoise.report.views import CLEAN, Figure, RowView, Summary
 from robustnoise.spec import canonical_json, digest_of
 from robustnoise.tally import Tally
@@ -62,19 +61,13 @@ DIGITS = 7
 """Of shares in the page: finer than any interval."""
 
 
-def page_data(  # noqa: PLR0913 - one for each part of a board's contents
+def page_data(
     *,
     name: str,
     title: str,
     about: str,
     protocol: Mapping[str, Any],
-    rows: Sequence[RowView],
-    summary: Sequence[Summary],
-    curves: Sequence[CurveView] = (),
-    published: Sequence[PublishedView] = (),
-    contrasts: Sequence[ContrastView] = (),
-    variance: Sequence[VarianceView] = (),
-    submitted: Sequence[Submitted] = (),
+    contents: Contents,
     records: Sequence[EvaluationRecord] = (),
     examples: Mapping[str, Examples] | None = None,
 ) -> dict[str, Any]:
@@ -85,31 +78,26 @@ def page_data(  # noqa: PLR0913 - one for each part of a board's contents
         title: heading.
         about: paragraphs, parted by empty lines.
         protocol: what ranked rows share.
-        rows: of the listed victims.
-        summary: worst cases by victim.
-        curves: each with its lines and intervals.
-        published: figures of others.
-        contrasts: the declared comparisons.
-        variance: of rows of several seeds.
-        submitted: who has handed in what.
-        records: those of `rows`, found by digest: counts to compare with, specs and provenance.
+        contents: the parts.
+        records: those of the rows, found by digest: counts to compare with, specs and provenance.
         examples: images that attacks won, by the digest of their row.
     """
-    lines = flat_rows(rows, summary)
+    rows = contents.rows
+    clean = [_clean(r) for r in rows if r.scope == CLEAN and r.ranked]
+    lines = flat_rows(rows, contents.summary)
     names = columns(lines)
-    tables = [published_table(published)] if published else []
-    tables += [variance_table(variance)] if variance else []
-    tables += [submitted_table(submitted)] if submitted else []
-    told = reading(protocol, rows, curves, contrasts, variance)
+    tables = [published_table(contents.published)] if contents.published else []
+    tables += [variance_table(contents.variance)] if contents.variance else []
+    tables += [submitted_table(contents.submitted)] if contents.submitted else []
     parts = _Parts({r.digest: r for r in records}, examples or {})
     return {
         "name": name,
         "title": title,
         "about": [" ".join(part.split()) for part in about.strip().split("\n\n") if part.strip()],
         "facts": _facts(protocol, rows),
-        "summary": [_summary(s) for s in summary] or [_clean(r) for r in rows if r.scope == CLEAN and r.ranked],
+        "summary": [_summary(s) for s in contents.summary] or clean,
         "sentences": sentences(rows),
-        "contrasts": [_contrast(view) for view in contrasts],
+        "contrasts": [_contrast(view) for view in contents.contrasts],
         "columns": names,
         "rows": [
             {"values": [_plain(line.get(c)) for c in names], **parts.of(row)}
@@ -118,12 +106,12 @@ def page_data(  # noqa: PLR0913 - one for each part of a board's contents
         "pool": parts.pool.items,
         "counts": parts.counts.items,
         "left_out": 0,
-        "curves": [_curve(view) for view in curves],
+        "curves": [_curve(view) for view in contents.curves],
         "tables": [table._asdict() for table in tables],
         "flags": {
             k: v._asdict() for k, v in FLAGS.items() if any(k == raised.flag for r in rows for raised in r.flags)
         },
-        "legend": [" ".join(paragraph.replace("*", "").split()) for paragraph in told],
+        "legend": [" ".join(paragraph.replace("*", "").split()) for paragraph in reading(protocol, contents)],
         "stacks": list(_stacks(rows).items()),
         "help": HELP,
         "made": "Made from the rows by robustnoise board page. Every number follows from the counts in the row files.",
