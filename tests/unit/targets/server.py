@@ -9,11 +9,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+
+import robustnoise as rn
+from robustnoise.models.targets.http_target import HttpTarget
+from robustnoise.seeds import SeedStream
 
 SHAPE, CLASSES = (1, 2, 2), 3
+NOISE = SeedStream(0, ("http",))
+X = torch.rand(7, *SHAPE, generator=NOISE.generator("x"))
+"""Images to ask about."""
 Array = np.ndarray[Any, Any]
 
 
@@ -128,3 +137,12 @@ def serving() -> Iterator[Endpoint]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def target(endpoint: Endpoint, journal: Path, **changes: Any) -> HttpTarget:
+    """A victim that asks the endpoint; `changes` are options."""
+    options: dict[str, Any] = {
+        "name": "toy 1", "input_shape": SHAPE, "num_classes": CLASSES, "output": "logits", "max_rows": 1000,
+        "journal": journal, "timeout": 0.2,
+    }  # fmt: skip
+    return rn.models.from_http(endpoint.url, **{**options, **changes})

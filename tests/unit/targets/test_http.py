@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-import robustnoise as rn
 from robustnoise.blocks import predict_blocks
-from robustnoise.errors import BadParameter, BudgetExceeded, CorruptArtifact, TargetFailed
-from robustnoise.models.targets.codecs import CODECS
+from robustnoise.errors import BudgetExceeded, TargetFailed
 from robustnoise.models.targets.exchange import Exchange, retry_after
-from robustnoise.models.targets.http_target import HttpTarget
-from robustnoise.models.targets.journal import Journal
 from robustnoise.models.targets.probe import probe
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import Context
-from robustnoise.seeds import SeedStream
 from robustnoise.threat import Access, Linf, ThreatModel
-from tests.unit.targets.server import CLASSES, SHAPE, Endpoint, serving, truth
+from tests.unit.targets.server import NOISE, SHAPE, Endpoint, X, target, truth
 
 pytest.importorskip("httpx")
-
-NOISE = SeedStream(0, ("http",))
-X = torch.rand(7, *SHAPE, generator=NOISE.generator("x"))
-
-
-@pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    monkeypatch.setattr("robustnoise.models.targets.http_target.FIRST_WAIT", 0.001)
-    with serving() as found:
-        yield found
-
-
-def target(endpoint: Endpoint, journal: Path, **changes: Any) -> HttpTarget:
-    options: dict[str, Any] = {
-        "name": "toy 1", "input_shape": SHAPE, "num_classes": CLASSES, "output": "logits", "max_rows": 1000,
-        "journal": journal, "timeout": 0.2,
-    }  # fmt: skip
-    return rn.models.from_http(endpoint.url, **{**options, **changes})
 
 
 @pytest.mark.parametrize("codec", ["json", "npy"])
@@ -259,144 +232,3 @@ def test_several_processes_share_a_journal_and_its_budget(endpoint: Endpoint, tm
     with pytest.raises(TargetFailed, match="9 of max_rows = 9"):
         second.predict(1 - X, noise=NOISE)
     assert pickle.loads(pickle.dumps(first)).charged == 9
-
-
-# ------------------------------------------------------------------------------------------------------------ secrets
-
-
-def test_the_credential_is_sent_and_is_nowhere_else(
-    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("MY_TOKEN", "Bearer s3cret")
-    caplog.set_level("DEBUG")
-    victim = target(endpoint, tmp_path, auth_env="MY_TOKEN", retries=0)
-    without = target(endpoint, tmp_path)
-    assert victim.digest == without.digest
-    victim.predict(X, noise=NOISE)
-    assert endpoint.requests[0][0]["Authorization"] == "Bearer s3cret"
-    endpoint.script = ["drop"]
-    with pytest.raises(TargetFailed) as raised:
-        victim.predict(1 - X, noise=NOISE)
-    assert "s3cret" not in str(raised.value)
-    assert "s3cret" not in (tmp_path / f"{victim.digest[:16]}.jsonl").read_text()
-    assert b"s3cret" not in pickle.dumps(victim)
-    assert "s3cret" not in caplog.text
-
-
-@pytest.mark.parametrize("value", ["", "Bearer a\r\nX: 1", "schlüssel", " s3cret"])
-def test_an_unfit_credential_is_refused_before_anything_is_charged(
-    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
-) -> None:
-    monkeypatch.setenv("MY_TOKEN", value)
-    victim = target(endpoint, tmp_path, auth_env="MY_TOKEN")
-    with pytest.raises(BadParameter, match="MY_TOKEN") as raised:
-        victim.predict(X, noise=NOISE)
-    assert not value or value not in str(raised.value)
-    assert endpoint.rows == victim.charged == 0
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["http://user:s3cret@localhost/", "http://s3cret@localhost/", "https://localhost/?key=s3cret", "http://localhost/#s3cret",
-     "file:///etc/s3cret", "ftp://localhost/s3cret", "http:///s3cret", "http://[s3cret", "http://a:99999/s3cret",
-     "http://localhost/s3cret\r\nX: 1", "http://☃/s3cret", "//localhost/s3cret"],
-)  # fmt: skip
-def test_other_addresses_are_refused_and_not_repeated(endpoint: Endpoint, tmp_path: Path, url: str) -> None:
-    endpoint.url = url
-    with pytest.raises(BadParameter, match="address of the HTTP target") as raised:
-        target(endpoint, tmp_path)
-    assert "s3cret" not in str(raised.value)
-
-
-def test_proxies_of_the_environment_are_not_used(
-    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-    target(endpoint, tmp_path, retries=0).predict(X, noise=NOISE)
-    assert endpoint.rows == 7
-
-
-def test_a_request_that_is_too_large_is_refused_before_it_is_charged(
-    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("robustnoise.models.targets.exchange.REQUEST_LIMIT", 100)
-    victim = target(endpoint, tmp_path)
-    with pytest.raises(BadParameter, match="smaller batch"):
-        victim.predict(X, noise=NOISE)
-    assert endpoint.rows == victim.charged == 0
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"max_rows": -1}, {"max_rows": True}, {"batch": 0}, {"retries": -1}, {"timeout": 0}, {"timeout": float("nan")},
-     {"requests_per_second": -1}, {"codec": "pickle"}, {"output": "scores"}, {"auth_env": "Bearer abc"},
-     {"auth_header": "a b"}, {"auth_env": 5}, {"name": ""}, {"num_classes": 1}, {"input_shape": (2, 2)}],
-)  # fmt: skip
-def test_wrong_options_are_refused(endpoint: Endpoint, tmp_path: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(BadParameter):
-        target(endpoint, tmp_path, **changes)
-
-
-# ------------------------------------------------------------------------------------------------- journal and codecs
-
-
-def test_a_line_that_a_killed_writer_left_is_cut_off(tmp_path: Path) -> None:
-    path = tmp_path / "j.jsonl"
-    journal = Journal(path, "t")
-    journal.charge(2, 10)
-    journal.keep({"a": b"1", "b": b"2"})
-    whole = path.read_bytes()
-    for cut in range(1, 30):
-        path.write_bytes(whole + b'0123456789abcdef {"answers": {"c": "Mw=="'[:cut])
-        again = Journal(path, "t")
-        again.charge(1, 10)
-        assert (again.charged, len(again), again.get("a")) == (3, 2, b"1")
-        again.refresh()
-        assert Journal(path, "t").get("b") is None
-        path.unlink()
-
-
-def test_a_damaged_or_foreign_journal_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "j.jsonl"
-    journal = Journal(path, "t")
-    journal.charge(2, 10)
-    journal.keep({"a": b"1"})
-    with pytest.raises(BadParameter, match="another target"):
-        Journal(path, "u").refresh()
-    content = path.read_bytes()
-    for at in range(0, len(content), 7):
-        spoilt = bytearray(content)
-        spoilt[at] ^= 1
-        path.write_bytes(spoilt)
-        with pytest.raises((CorruptArtifact, BadParameter)):
-            Journal(path, "t").refresh()
-
-
-def test_no_spoilt_answer_breaks_a_codec() -> None:
-    generator = NOISE.numpy("fuzz")
-    good = {
-        "json": json.dumps({"logits": truth(X.numpy()).tolist()}).encode(),
-        "npy": CODECS["npy"].encode(truth(X.numpy())),
-    }
-    for name, body in good.items():
-        for _ in range(400):
-            spoilt = bytearray(body)
-            for _ in range(int(generator.integers(1, 4))):
-                spoilt[int(generator.integers(len(spoilt)))] = int(generator.integers(256))
-            cut = bytes(spoilt[: int(generator.integers(len(spoilt) + 1))]) if generator.integers(2) else bytes(spoilt)
-            try:
-                found = CODECS[name].decode(cut, "logits")
-            except TargetFailed:
-                continue
-            assert isinstance(found, np.ndarray)
-
-
-def test_an_npy_header_can_not_claim_memory() -> None:
-    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 3), }"
-    body = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 12
-    with pytest.raises(TargetFailed, match="doesn't hold"):
-        CODECS["npy"].decode(body, "logits")
-    pickled = CODECS["npy"].encode(np.zeros(3)).replace(b"'<f8'", b"'|O' ")
-    with pytest.raises(TargetFailed):
-        CODECS["npy"].decode(pickled, "labels")
