@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from robustnoise.cli.caching import open_store
 from robustnoise.cli.progress import bars
 from robustnoise.errors import BadParameter
-from robustnoise.harness.executors.automatic import Automatic, Work
-from robustnoise.harness.executors.base import Executor
+from robustnoise.harness.executors.automatic import Automatic
+from robustnoise.harness.executors.base import Executor, Work
 from robustnoise.harness.executors.cluster import RayCluster
 from robustnoise.harness.executors.processes import Processes
 from robustnoise.harness.executors.serial import Serial
@@ -126,21 +126,15 @@ def show_plan(experiment: Experiment, place: Place, *, as_json: bool = False) ->
     print(f"{'all':12} {sums} {duration(sum(p.seconds for p in lines)):>10}")
     if not any(line.missing for line in lines):
         return
-    jobs = _at_once(place.fitted(lambda: lines)[0], experiment, lines)
+    executor = place.fitted(lambda: lines)[0]
+    # Each level is asked for itself; the one that has most at a time counts.
+    jobs = max(executor.at_once(experiment, Work(line.seconds, line.longest, line.peak)) for line in lines)
     wall = duration(wall_seconds(lines, jobs, experiment.threads))
     peak = max(line.peak for line in lines) / GIB
     memory = f"{peak:.2f} GB of memory" + (f" each, {jobs * peak:.2f} GB in all" if jobs > 1 else "")
     print(f"About {wall} with {jobs} at a time and {memory}.")
     if about:
         print("~ is at most, by the budgets, or a guess.")
-
-
-def _at_once(executor: Executor, experiment: Experiment, lines: list[Planned]) -> int:
-    """How many cells at a time; where each level is asked for itself, in the one that has most at a time."""
-    if isinstance(executor, Automatic):
-        return max(executor.at_once(experiment, Work(line.seconds, line.longest, line.peak)) for line in lines)
-    jobs: int | None = getattr(executor, "jobs", None)
-    return jobs or 1
 
 
 def duration(seconds: float) -> str:

@@ -14,8 +14,11 @@ import pytest
 from robustnoise.building import build
 from robustnoise.compose import Identity
 from robustnoise.harness.executors import automatic
-from robustnoise.harness.executors.automatic import Automatic, Work
-from robustnoise.harness.executors.base import Workers
+from robustnoise.harness.executors.automatic import Automatic
+from robustnoise.harness.executors.base import Executor, Work, Workers
+from robustnoise.harness.executors.cluster import RayCluster
+from robustnoise.harness.executors.processes import Processes
+from robustnoise.harness.executors.serial import Serial
 from robustnoise.harness.experiment import Experiment, Victim
 from robustnoise.testing.toys import linear_toy, toy_dataset
 from robustnoise.threat import Budget
@@ -62,6 +65,14 @@ def test_what_bounds_them_beside_the_machine() -> None:
     assert Automatic().at_once(accelerated, LONG) == 1
     target = Victim("b", Identity(), classifier=linear_toy())
     assert Automatic().at_once(experiment(victims=(target,)), LONG) == 1
+
+
+@pytest.mark.parametrize(
+    ("executor", "many"), [(Serial(), 1), (Processes(3), 3), (RayCluster(5), 5), (RayCluster(), 1), (Automatic(), 4)]
+)
+@pytest.mark.usefixtures("_machine")
+def test_a_plan_asks_any_executor_how_many_at_a_time(executor: Executor, many: int) -> None:
+    assert executor.at_once(experiment(), LONG) == many
 
 
 def test_the_memory_is_that_of_the_container(tmp_path: Path) -> None:

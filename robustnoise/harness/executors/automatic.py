@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from robustnoise.harness.costs.estimate import Estimator
-from robustnoise.harness.executors.base import Workers
+from robustnoise.harness.executors.base import Work, Workers
 from robustnoise.harness.executors.job import Group, Job, Made
 from robustnoise.harness.executors.processes import Processes
 from robustnoise.harness.executors.serial import Serial
@@ -20,17 +19,6 @@ LIMITS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.l
 """Where Linux tells how much memory a container has, in its two versions."""
 WORTH = 20.0
 """Seconds that several processes must save: each loads its libraries, images and networks first."""
-
-
-class Work(NamedTuple):
-    """Cells that don't wait for each other."""
-
-    seconds: float
-    """Of all of them in one process."""
-    longest: float
-    """Of them, seconds of one group."""
-    peak: int
-    """Bytes that a worker holds at most."""
 
 
 @dataclass(frozen=True)

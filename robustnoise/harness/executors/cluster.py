@@ -10,8 +10,9 @@ from typing import Any
 
 from robustnoise.errors import BadParameter
 from robustnoise.extras import require
-from robustnoise.harness.executors.base import Workers
+from robustnoise.harness.executors.base import Work, Workers
 from robustnoise.harness.executors.job import Group, Job, Made
+from robustnoise.harness.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class RayCluster:
             raise BadParameter(f"jobs = {self.jobs}: expected at least 1.")
         if self.gpus < 0:
             raise BadParameter(f"gpus = {self.gpus:g}: expected 0 or more, such as 1 or 0.25.")
+
+    def at_once(self, experiment: Experiment, work: Work) -> int:
+        """As it was told; what the cluster has room for shows when it runs."""
+        return self.jobs or 1
 
     @contextmanager
     def workers(self, job: Job) -> Iterator[Workers]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustnoise.errors import BadParameter
-from robustnoise.harness.executors.base import Workers
+from robustnoise.harness.executors.base import Work, Workers
 from robustnoise.harness.executors.job import Group, Job, Made
+from robustnoise.harness.experiment import Experiment
 
 IDLE_SECONDS = 600
 """After so long without work a worker ends, and the next cell starts another."""
@@ -38,6 +39,10 @@ class Processes:
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise BadParameter(f"jobs = {self.jobs}: expected at least 1.")
+
+    def at_once(self, experiment: Experiment, work: Work) -> int:
+        """As it was told."""
+        return self.jobs
 
     @contextmanager
     def workers(self, job: Job) -> Iterator[Workers]:

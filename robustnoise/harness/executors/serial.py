@@ -7,13 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from robustnoise.errors import BadParameter
-from robustnoise.harness.executors.base import Workers
+from robustnoise.harness.executors.base import Work, Workers
 from robustnoise.harness.executors.job import Group, Job, Made
+from robustnoise.harness.experiment import Experiment
 
 
 @dataclass(frozen=True)
 class Serial:
     """This process alone: stages show how far they are, and what kills a cell kills the run."""
+
+    def at_once(self, experiment: Experiment, work: Work) -> int:
+        """One."""
+        return 1
 
     @contextmanager
     def workers(self, job: Job) -> Iterator[Workers]:
