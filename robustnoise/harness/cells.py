@@ -13,7 +13,7 @@ import torch
 
 from robustnoise.data import Split
 from robustnoise.errors import BadData
-from robustnoise.harness.claims import claimed
+from robustnoise.harness import claims
 from robustnoise.harness.costs.spent import measured
 from robustnoise.harness.experiment import Experiment
 from robustnoise.models.classifier import TorchClassifier
@@ -130,7 +130,7 @@ class Cells:
         if not self.compute:
             raise NotCached(stage)
         key = cell_key(stage, inputs)
-        with claimed(self.store.root / "claims" / f"{stage}-{key}"):
+        with claims.claimed(self.store.root / claims.FOLDER / f"{stage}-{key}"):
             # Somebody else may have made it while this process waited.
             cell = self.store.get(stage, inputs)
             if cell is None:

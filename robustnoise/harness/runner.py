@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Container, Mapping
 from typing import Any
 
+from robustnoise.harness import claims
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.cells import NotCached
 from robustnoise.harness.executors.base import Executor
@@ -118,6 +119,7 @@ def _make(job: Job, executor: Executor, shard: Shard | None = None) -> Failed:
                     for task in same[name]:
                         failed.note(task.label, task.victim, task.attack, reason)
     finally:
+        claims.clear(job.store.root / claims.FOLDER)
         if job.limit is not None:
             job.limit.forget()
     return failed

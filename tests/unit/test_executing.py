@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import functools
 import multiprocessing
 import threading
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from robustnoise.errors import AttackFailed, BadParameter, StoreError
+from robustnoise.harness import claims
 from robustnoise.harness.claims import claimed
 from robustnoise.harness.executors.cluster import RayCluster
 from robustnoise.harness.executors.job import Group, Made
@@ -154,8 +157,62 @@ def test_a_claim_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
     assert held.wait(20)
     process.kill()
     process.join()
+    assert (tmp_path / "a").exists()
     with claimed(tmp_path / "a"):
         pass
+    assert not (tmp_path / "a").exists()
+
+
+def test_what_killed_processes_left_is_cleared_and_what_is_held_stays(tmp_path: Path) -> None:
+    claims.clear(tmp_path / "none")
+    (tmp_path / "left").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    with claimed(tmp_path / "held"):
+        claims.clear(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {"held", "folder", "loop"}
+    assert not (tmp_path / "held").exists()
+
+
+def test_one_at_a_time_holds_a_claim_while_others_clear(tmp_path: Path) -> None:
+    path, inside, most, done = tmp_path / "claims" / "a", [0], [0], threading.Event()
+
+    def work() -> None:
+        for _ in range(30):
+            with claimed(path):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                threading.Event().wait(1e-4)
+                inside[0] -= 1
+            path.touch()  # as if a process had been killed
+
+    def sweep() -> None:
+        while not done.is_set():
+            claims.clear(path.parent)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    sweeper = threading.Thread(target=sweep)
+    for thread in (*threads, sweeper):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    sweeper.join()
+    assert most == [1]
+    claims.clear(path.parent)
+    assert not list(path.parent.iterdir())
+
+
+def test_without_locks_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(handle: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with claimed(tmp_path / "a"):
+        pass
+    (tmp_path / "b").touch()
+    claims.clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
 def test_without_a_place_for_locks_work_goes_on(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustnoise.building import build
 from robustnoise.compose import Identity
-from robustnoise.harness import bench, provenance
+from robustnoise.harness import bench, claims, provenance
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
 from robustnoise.oracle import CountingOracle
@@ -58,6 +58,14 @@ def test_a_record_names_the_commit_at_the_start_of_its_run(tmp_path: Path, monke
     assert checkout.commit == "later"
     assert records[0].provenance["commit"] == "at the start"
     assert records[0].provenance["seconds"] >= 0
+
+
+def test_a_run_clears_the_claims_that_a_killed_one_left(tmp_path: Path) -> None:
+    left = tmp_path / claims.FOLDER / "score-of-a-killed-run"
+    left.parent.mkdir()
+    left.touch()
+    run(experiment(), Store(tmp_path))
+    assert not list(left.parent.iterdir())
 
 
 class Counting(CoinClassifier):
