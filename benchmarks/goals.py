@@ -23,6 +23,14 @@ class Goal(NamedTuple):
             return None
         return self.measured <= self.wanted if self.most else self.measured >= self.wanted
 
+    @property
+    def shown(self) -> str:
+        """What was measured, with as many digits as it takes not to look like the other side of what is wanted."""
+        if self.measured is None:
+            return "-"
+        texts = (f"{self.measured:.{digits}f}" for digits in range(2, 10))
+        return next((t for t in texts if self._replace(measured=float(t)).reached == self.reached), str(self.measured))
+
 
 class Report(NamedTuple):
     """Lines of Markdown, and the goals that they speak of."""
@@ -35,8 +43,7 @@ def goals_table(goals: Sequence[Goal]) -> list[str]:
     """Lines of Markdown."""
     lines = ["| goal | wanted | measured | reached |", "|---|---|---|---|"]
     for goal in goals:
-        measured = "-" if goal.measured is None else f"{goal.measured:.2f}"
         reached = {True: "yes", False: "**no**", None: "not measured"}[goal.reached]
         wanted = f"at {'most' if goal.most else 'least'} {goal.wanted:g}"
-        lines.append(f"| {goal.what} | {wanted} | {measured} | {reached} |")
+        lines.append(f"| {goal.what} | {wanted} | {goal.shown} | {reached} |")
     return lines

@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.goals import Goal, Report
 from robustnoise.store import Store
 
 VICTIMS = 62
@@ -56,35 +57,47 @@ TORCH = [sys.executable, "-c", "import torch"]
 LOADING = [sys.executable, "-c", "import torch, scipy.special, safetensors.torch, pydantic, typer, rich.table"]
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=3, help="how often each is run (default 3)")
-    arguments = parser.parse_args()
+def table(times: int, victims: int = VICTIMS) -> Report:
+    """Lines of Markdown; the goal is about the wall clock of the finished board again.
+
+    Args:
+        times: how often each is run.
+        victims: of the board.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "board").mkdir()
         noisy = (f'noisy-{i} = "plain-training(epochs=2) | gaussian-input-noise(sigma={i / 200})"\n'
-                 for i in range(1, VICTIMS))  # fmt: skip
+                 for i in range(1, victims))  # fmt: skip
         (folder / "board" / "board.toml").write_text(HEAD + "".join(noisy))
         _timed(COMMAND, folder)
         cells = len(list(Store(folder / "cache" / "store").cells()))
         memos, before = folder / "cache" / "store" / "again", _bytes(folder)
-        print(f"{cells} cells, {sum(1 for _ in folder.rglob('rows/*.json'))} rows")
-        print("| | wall, s | processor, s |")
-        print("|---|---|---|")
+        lines = ["| | wall clock, s | processor, s |", "|---|---|---|"]
         commands = {"torch alone": TORCH, "libraries alone": LOADING, ANEW: COMMAND, AGAIN: COMMAND}
         taken: dict[str, list[tuple[float, float]]] = {what: [] for what in commands}
-        for _ in range(arguments.times):
+        for _ in range(times):
             for what, command in commands.items():
                 if what == ANEW:
                     shutil.rmtree(memos, ignore_errors=True)
                 taken[what].append(_timed(command, folder))
+        wall = {}
         for what, each in taken.items():
-            wall, processor = map(statistics.median, zip(*each, strict=True))
-            print(f"| {what} | {wall:.2f} | {processor:.2f} |")
-        changed = [path for path, content in _bytes(folder).items() if before.get(path) != content]
-        print("no byte changed" if not changed and len(_bytes(folder)) == len(before) else f"changed: {changed}")
+            wall[what], processor = map(statistics.median, zip(*each, strict=True))
+            lines.append(f"| {what} | {wall[what]:.2f} | {processor:.2f} |")
+        after = _bytes(folder)
+        changed = sorted(str(path) for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+        rows = sum(1 for _ in folder.rglob("rows/*.json"))
+    said = "no byte changed." if not changed else f"**changed**: {', '.join(changed)}."
+    goal = Goal(f"a finished board of {cells} cells again, seconds", 2, wall[AGAIN], most=True)
+    return Report([*lines, "", f"{cells} cells, {rows} rows; {said}"], [goal])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=3, help="how often each is run (default 3)")
+    print("\n".join(table(parser.parse_args().times).lines))
 
 
 def _timed(command: list[str], folder: Path) -> tuple[float, float]:

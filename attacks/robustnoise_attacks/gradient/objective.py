@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustnoise.api import BadParameter, Classifier, Differentiable, Ensembled, SeedStream, require_differentiable
+from robustnoise_attacks.gradient.backward import QuickBackward
 
 Targeted = Literal["off", "random", "least-likely"]
 View = Callable[[Tensor], Tensor]
@@ -160,7 +161,8 @@ class Objective:
         for k in range(count):
             with torch.enable_grad():
                 leaf = x.detach().requires_grad_(True)
-                logits = self._logits(views[k % len(views)](leaf), noise.child(k) if k else noise)
+                with QuickBackward():
+                    logits = self._logits(views[k % len(views)](leaf), noise.child(k) if k else noise)
                 values = self._values(logits)
                 # Summed, not averaged: an image's gradient must not depend on how many neighbours it has.
                 (gradient,) = torch.autograd.grad(values.sum(), leaf)
