@@ -130,8 +130,8 @@ ART; what it leaves out (rounding, agreement, separate draws, intervals, records
     "again": Part(
         "A finished board again",
         """\
-The whole command, in new processes, medians of three: as it is, and read anew without the memo of what was shown. By
-turns with that, what it can't be less than: loading torch, and loading all libraries that it asks for.""",
+The whole command in new processes, medians of three: as it is, and read anew without the memo of what was shown. By
+turns with that, what can't be less then: loading torch, and loading all libraries that the command asks for.""",
         again,
     ),
 }
