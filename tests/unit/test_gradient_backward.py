@@ -149,7 +149,7 @@ def test_another_order_of_additions_would_show(kind: torch.dtype, monkeypatch: p
     monkeypatch.setattr(backward, "image_gradient", turned)
     backward._same_bits.cache_clear()
     try:
-        assert not backward._same_bits((16, 1, 28, 28), (16, 1, 4, 4), 2, 1, kind)
+        assert not backward._same_bits((16, 1, 28, 28), (16, 1, 4, 4), 2, 1, kind, torch.get_num_threads())
     finally:
         backward._same_bits.cache_clear()
 

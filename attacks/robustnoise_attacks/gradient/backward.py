@@ -68,7 +68,9 @@ def _is_strided(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilat
     if any(side + 2 * p < size or (side + 2 * p - size) % s for side in x.shape[2:]):
         return False
     kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    return kind in (torch.float32, torch.bfloat16) and _same_bits(tuple(x.shape), tuple(weight.shape), s, p, kind)
+    if kind not in (torch.float32, torch.bfloat16):
+        return False
+    return _same_bits(tuple(x.shape), tuple(weight.shape), s, p, kind, torch.get_num_threads())
 
 
 class _Strided(torch.autograd.Function):
@@ -121,10 +123,17 @@ def _places(height: int, width: int, stride: int, padding: int, rows: int, colum
 
 
 @functools.lru_cache(maxsize=64)
-def _same_bits(shape: tuple[int, ...], kernel: tuple[int, ...], stride: int, padding: int, kind: torch.dtype) -> bool:
+def _same_bits(
+    shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: int,
+    padding: int,
+    kind: torch.dtype,
+    threads: int,  # noqa: ARG001 - what an answer is kept for
+) -> bool:
     """Whether both ways agree here, on values of such spread that another order of additions would show.
 
-    Which order is torch's depends on the processor, and on the version of its library.
+    Which order is torch's depends on the processor, on the version of its library and on the number of threads.
     """
     generator = torch.Generator().manual_seed(0)
     high, wide = ((side + 2 * padding - kernel[2]) // stride + 1 for side in shape[2:])
