@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ from robustnoise.protocols import Classifier, Context, require_differentiable
 from robustnoise.seeds import SeedStream
 from robustnoise.testing import toy_split
 from robustnoise.threat import Linf
-from robustnoise_attacks.gradient import backward
-from robustnoise_attacks.gradient.backward import QuickBackward, image_gradient
+from robustnoise_attacks.gradient import backward, objective
+from robustnoise_attacks.gradient.backward import QuickBackward, has_strided, image_gradient
 
 SEEDS = SeedStream(5)
 NETS = ["small-cnn", "small-cnn(width=4)", "madry-mnist", "norm-cnn(width=4)", "resnet9(width=4)", "mlp(hidden=8)"]
@@ -154,12 +155,31 @@ def test_another_order_of_additions_would_show(kind: torch.dtype, monkeypatch: p
         backward._same_bits.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("net", "pays"), [("small-cnn", True), ("resnet9(width=4)", False), ("mlp", False), ("madry-mnist", False)]
+)
+@pytest.mark.parametrize("defense", [None, *DEFENSES])
+def test_it_is_entered_for_nets_with_such_convolutions_alone(net: str, pays: bool, defense: str | None) -> None:
+    model: Classifier = create(net, (1, 8, 8), seed=1)
+    if defense is not None:
+        model = build(defense, "defense").apply(model, Context(train=toy_split(16, (1, 8, 8), 10)))
+    assert has_strided(model) is pays
+    assert has_strided(lowered(model, "cpu")) is pays
+
+
 def test_an_attack_gets_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = create("small-cnn", (1, 28, 28), seed=1), _images(9)
     y, crafter = torch.arange(9), build("pgd(steps=3, relative_step=0.25)", "crafter")
+    entered: list[bool] = []
+
+    def plain(pays: bool) -> AbstractContextManager[None]:
+        entered.append(pays)
+        return nullcontext()
+
     quick = crafter.craft(model, x, y, Linf(0.3), SEEDS)
-    monkeypatch.setattr(QuickBackward, "__torch_function__", lambda _, f, __, args=(), kw=None: f(*args, **kw or {}))
+    monkeypatch.setattr(objective, "quick_backward", plain)
     assert torch.equal(crafter.craft(model, x, y, Linf(0.3), SEEDS), quick)
+    assert entered == [True] * 3
 
 
 def test_a_net_of_its_own_that_is_asked_twice_keeps_its_gradient() -> None:

@@ -9,16 +9,36 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 MOST = 64
 """Channels times kinds of pixels (see `image_gradient`) up to which the other way was found to be quicker."""
 LAST = torch.channels_last
+
+
+def has_strided(source: object) -> bool:
+    """Whether a network in `source`, under what wraps it, has convolutions that `QuickBackward` may make cheaper."""
+    while (below := getattr(source, "inner", None) or getattr(source, "whole", None)) is not None:
+        source = below
+    if (members := getattr(source, "members", None)) is not None:
+        return any(has_strided(member) for member in members)
+    module = getattr(source, "module", None)
+    layers = module.modules() if isinstance(module, nn.Module) else ()
+    return any(
+        isinstance(layer, nn.Conv2d) and layer.stride[0] > 1 and _shares_out(layer.weight, layer.stride[0])
+        for layer in layers
+    )
+
+
+def quick_backward(pays: bool) -> AbstractContextManager[object]:
+    """`QuickBackward` where it `pays`: each function of torch costs some 10 microseconds more under it."""
+    return QuickBackward() if pays else nullcontext()
 
 
 class QuickBackward(TorchFunctionMode):
@@ -62,7 +82,7 @@ def _is_strided(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilat
         return False
     (s, _), (p, _), size = stride, padding, weight.shape[2]
     square = weight.shape[3] == size and stride == (s, s) and padding == (p, p) and dilation == (1, 1)
-    if not square or s == 1 or size % s or weight.shape[1] * s * s > MOST:
+    if not square or s == 1 or not _shares_out(weight, s):
         return False
     # Every pixel of the padded image is under some window, or its gradient would need a rule of its own.
     if any(side + 2 * p < size or (side + 2 * p - size) % s for side in x.shape[2:]):
@@ -71,6 +91,11 @@ def _is_strided(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilat
     if kind not in (torch.float32, torch.bfloat16):
         return False
     return _same_bits(tuple(x.shape), tuple(weight.shape), s, p, kind, torch.get_num_threads())
+
+
+def _shares_out(weight: Tensor, stride: int) -> bool:
+    """Whether every kind of pixel has the same number of taps, and there are few kinds."""
+    return weight.shape[2] % stride == 0 and weight.shape[1] * stride * stride <= MOST
 
 
 class _Strided(torch.autograd.Function):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustnoise.api import BadParameter, Classifier, Differentiable, Ensembled, SeedStream, require_differentiable
-from robustnoise_attacks.gradient.backward import QuickBackward
+from robustnoise_attacks.gradient.backward import has_strided, quick_backward
 
 Targeted = Literal["off", "random", "least-likely"]
 View = Callable[[Tensor], Tensor]
@@ -115,6 +115,7 @@ class Objective:
         self.members: tuple[Differentiable, ...] = (self.source,)
         if isinstance(source, Ensembled) and source.combine == "losses":
             self.members = source.members
+        self.strided = any(has_strided(member) for member in self.members)
         self.stochastic = source.stochastic
         self.draws = draws if self.stochastic else 1
         self.loss = LOSSES[loss]
@@ -161,7 +162,7 @@ class Objective:
         for k in range(count):
             with torch.enable_grad():
                 leaf = x.detach().requires_grad_(True)
-                with QuickBackward():
+                with quick_backward(self.strided):
                     logits = self._logits(views[k % len(views)](leaf), noise.child(k) if k else noise)
                 values = self._values(logits)
                 # Summed, not averaged: an image's gradient must not depend on how many neighbours it has.
