@@ -76,7 +76,9 @@ def test_noise_in_the_layers_and_its_gradients_stay(defense: str) -> None:
     ("kernel", "stride", "padding", "side"), [(4, 2, 1, 8), (4, 2, 0, 10), (2, 2, 0, 6), (6, 3, 2, 8), (4, 4, 0, 8)]
 )
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_gradient_is_that_of_the_convolution(kernel: int, stride: int, padding: int, side: int, channels: int):  # type: ignore[no-untyped-def]
+def test_the_gradient_is_that_of_the_convolution(
+    kernel: int, stride: int, padding: int, side: int, channels: int
+) -> None:
     generator = torch.Generator().manual_seed(2)
     weight = torch.randn(5, channels, kernel, kernel, generator=generator, dtype=torch.float64)
     x = torch.rand(3, channels, side, side + stride, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -189,8 +191,9 @@ def test_a_net_of_its_own_that_is_asked_twice_keeps_its_gradient() -> None:
             self.conv = nn.Conv2d(1, 4, 4, 2, 1)
 
         def forward(self, x: Tensor) -> Tensor:
-            h = self.conv(x).relu()
-            return h.flatten(1)[:, :10] * h.mean((1, 2, 3))[:, None] + self.conv(1 - x).flatten(1)[:, :10]
+            h: Tensor = self.conv(x).relu()
+            again: Tensor = self.conv(1 - x)
+            return h.flatten(1)[:, :10] * h.mean((1, 2, 3))[:, None] + again.flatten(1)[:, :10]
 
     torch.manual_seed(3)
     model, x = TorchClassifier(Twice(), (1, 8, 8), 10), _images(5, (1, 8, 8))
