@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from robustnoise.api import BadParameter, Classifier, Differentiable, Ensembled, SeedStream, require_differentiable
 from robustnoise_attacks.gradient.backward import has_strided, quick_backward
+from robustnoise_attacks.gradient.pooling import pooled_first
 
 Targeted = Literal["off", "random", "least-likely"]
 View = Callable[[Tensor], Tensor]
@@ -111,10 +112,10 @@ class Objective:
         targeted: Targeted = "off",
         draws: int = 1,
     ) -> None:
-        self.source = require_differentiable(source, "a gradient crafter")
+        self.source = pooled_first(require_differentiable(source, "a gradient crafter"))
         self.members: tuple[Differentiable, ...] = (self.source,)
         if isinstance(source, Ensembled) and source.combine == "losses":
-            self.members = source.members
+            self.members = tuple(pooled_first(member) for member in source.members)
         self.strided = any(has_strided(member) for member in self.members)
         self.stochastic = source.stochastic
         self.draws = draws if self.stochastic else 1
