@@ -95,12 +95,9 @@ Same nets, images, steps and step size, in one batch (128 images of MNIST, 64 of
 of robustnoise, the median of the rounds (least to largest). The last column: how much of the rate of matrix products
 our ascent reaches, by its own products alone. Nets that don't ship are trained briefly.
 
-Where a step of PGD on small-cnn goes in float32, profiled by hand (8.1 ms, 10.2 before the way back was made cheaper):
-14 % into the second convolution and 13 % into the linear layer both ways, which run at 80 to 90 % of the product rate;
-23 % and 17 % back through the second and first convolution, at 55 and 10 % of it; 7 % into the first, forward; 6 % into
-ReLU and flattening; the rest into autograd, the loss, the step, and reading what no longer is in the cache. Before, the
-first convolution took 37 % on the way back. Convolutions with fewer additions would change the last bits of a gradient,
-and with them images that are published.""",
+On the way back through a strided convolution and a ReLU before max pooling, ours does less than torch, where the bits
+stay the same (`attacks/robustnoise_attacks/gradient`: backward.py, pooling.py). Convolutions with fewer additions would
+change the last bits of a gradient, and with them images that are published.""",
         gradients,
     ),
     "square": Part(
