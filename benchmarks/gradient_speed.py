@@ -36,7 +36,8 @@ from benchmarks.timing import Seconds, in_turns, matrix_rate, milliseconds, one_
 from robustnoise.blocks import block_ranges
 from robustnoise.building import build
 from robustnoise.errors import BadParameter
-from robustnoise.harness.crafting import SAME, agrees, lowered, same_way
+from robustnoise.harness.crafting import SAME, agrees, same_way
+from robustnoise.models.lowered import lowered
 from robustnoise.protocols import Classifier
 from robustnoise.seeds import SeedStream
 from robustnoise.threat import Linf

@@ -37,6 +37,7 @@ from robustnoise.models.ensemble import Combine, Ensemble
 from robustnoise.models.export import to_art, to_foolbox
 from robustnoise.models.files import classifier_from_bytes, load_classifier, read_regular
 from robustnoise.models.fresh import create as create_model
+from robustnoise.models.lowered import Lowered
 from robustnoise.protocols import (
     Answer,
     AttackResult,
@@ -147,6 +148,7 @@ __all__ = [
     "LeadingTraining",
     "Linf",
     "LossHook",
+    "Lowered",
     "MissingCapability",
     "MissingExtra",
     "Model",

@@ -17,17 +17,8 @@ from robustnoise.blocks import BLOCK, predict_blocks, to_tensor
 from robustnoise.data import Split
 from robustnoise.harness.collecting import collect
 from robustnoise.harness.experiment import Experiment
-from robustnoise.protocols import (
-    Answer,
-    AttackResult,
-    Classifier,
-    Crafter,
-    Differentiable,
-    Ensembled,
-    Meter,
-    Targets,
-    require_differentiable,
-)
+from robustnoise.models.lowered import lowered
+from robustnoise.protocols import AttackResult, Classifier, Crafter, Meter, Targets
 from robustnoise.seeds import SeedStream
 from robustnoise.threat import ThreatModel
 from robustnoise.training import Precision
@@ -117,40 +108,3 @@ def same_way(origin: Tensor, first: Tensor, second: Tensor) -> float:
     """
     ways = [(levels.to(torch.int16) - origin.to(torch.int16)).sign() for levels in (first, second)]
     return float((ways[0] == ways[1]).double().mean())
-
-
-def lowered(source: Classifier, device: str) -> Differentiable:
-    """`source` with logits, and gradients, out of products in bfloat16; its answers stay those of float32.
-
-    Raises:
-        MissingCapability: it has no gradients.
-    """
-    whole = require_differentiable(source, "a gradient crafter")
-    return _LoweredEnsemble(whole, device) if isinstance(whole, Ensembled) else _Lowered(whole, device)
-
-
-class _Lowered:
-    def __init__(self, whole: Differentiable, device: str) -> None:
-        self.whole, self.device = whole, torch.device(device).type
-        self.num_classes, self.input_shape = whole.num_classes, whole.input_shape
-        self.stochastic, self.passes = whole.stochastic, whole.passes
-
-    @property
-    def digest(self) -> str:
-        return self.whole.digest
-
-    def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
-        return self.whole.predict(x, noise=noise)
-
-    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
-        # The network alone: what an attack computes around it, such as a projection, keeps every bit.
-        with torch.autocast(self.device, torch.bfloat16):
-            return self.whole.logits(x, noise=noise).float()
-
-
-class _LoweredEnsemble(_Lowered):
-    def __init__(self, whole: Differentiable, device: str) -> None:
-        assert isinstance(whole, Ensembled)
-        super().__init__(whole, device)
-        self.combine = whole.combine
-        self.members = tuple(lowered(member, device) for member in whole.members)

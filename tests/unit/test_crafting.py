@@ -17,6 +17,7 @@ from robustnoise.harness.bench import Bench
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
 from robustnoise.models.ensemble import Ensemble
+from robustnoise.models.lowered import lowered
 from robustnoise.protocols import Ensembled
 from robustnoise.seeds import SeedStream
 from robustnoise.store import Cell, Store, unpack_arrays
@@ -123,7 +124,7 @@ def test_a_source_that_notices_nothing_does_not_vouch_for_bfloat16() -> None:
 
 def test_a_lowered_source_rounds_products_and_answers_as_before() -> None:
     net, x, noise = toy_model(), torch.rand(4, *toy_model().input_shape), SeedStream(0)
-    low = crafting.lowered(net, "cpu")
+    low = lowered(net, "cpu")
     exact, rounded = net.logits(x, noise=noise), low.logits(x, noise=noise)
     assert rounded.dtype == torch.float32
     assert 0 < float((exact - rounded).abs().max()) < 0.05 * float(exact.abs().max())
@@ -131,7 +132,7 @@ def test_a_lowered_source_rounds_products_and_answers_as_before() -> None:
 
 
 def test_a_lowered_ensemble_is_still_attacked_member_by_member() -> None:
-    low = crafting.lowered(Ensemble([toy_model(), toy_model(seed=1)], "losses"), "cpu")
+    low = lowered(Ensemble([toy_model(), toy_model(seed=1)], "losses"), "cpu")
     assert isinstance(low, Ensembled)
     assert low.combine == "losses"
     assert len(low.members) == 2

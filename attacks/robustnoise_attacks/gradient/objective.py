@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustnoise.api import BadParameter, Classifier, Differentiable, Ensembled, SeedStream, require_differentiable
-from robustnoise_attacks.gradient.backward import has_strided, quick_backward
-from robustnoise_attacks.gradient.pooling import pooled_first
+from robustnoise_attacks.gradient.quicker import quicker
 
 Targeted = Literal["off", "random", "least-likely"]
 View = Callable[[Tensor], Tensor]
@@ -112,11 +111,10 @@ class Objective:
         targeted: Targeted = "off",
         draws: int = 1,
     ) -> None:
-        self.source = pooled_first(require_differentiable(source, "a gradient crafter"))
+        self.source = quicker(require_differentiable(source, "a gradient crafter"))
         self.members: tuple[Differentiable, ...] = (self.source,)
         if isinstance(source, Ensembled) and source.combine == "losses":
-            self.members = tuple(pooled_first(member) for member in source.members)
-        self.strided = any(has_strided(member) for member in self.members)
+            self.members = tuple(quicker(member) for member in source.members)
         self.stochastic = source.stochastic
         self.draws = draws if self.stochastic else 1
         self.loss = LOSSES[loss]
@@ -163,8 +161,7 @@ class Objective:
         for k in range(count):
             with torch.enable_grad():
                 leaf = x.detach().requires_grad_(True)
-                with quick_backward(self.strided):
-                    logits = self._logits(views[k % len(views)](leaf), noise.child(k) if k else noise)
+                logits = self._logits(views[k % len(views)](leaf), noise.child(k) if k else noise)
                 values = self._values(logits)
                 # Summed, not averaged: an image's gradient must not depend on how many neighbours it has.
                 (gradient,) = torch.autograd.grad(values.sum(), leaf)
