@@ -103,22 +103,18 @@ class CountingOracle:
         """
         self._check(x, ids)
         named = ids.cpu().numpy()
-        again = np.array_equal(named, self._ids)  # as in most calls, and cheaper than to sort and merge
-        new, more = (self._ids, np.ones_like(self._ids)) if again else np.unique(named, return_counts=True)
+        rising = bool((named[1:] > named[:-1]).all())  # as attacks name them, and cheaper to see than to sort
+        new, more = (named, np.ones_like(named)) if rising else np.unique(named, return_counts=True)
         if self._total is not None and self._spent + len(x) > self._total:
             raise BudgetExceeded(f"{len(x)} queries refused: {self._spent} of {self._total} in total are spent.")
-        asked = (self._asked if again else self._spent_on(new)) + more
+        asked = self._spent_on(new) + more
         if self._per_image is not None and bool((over := asked > self._per_image).any()):
             i = int(over.argmax())
             raise BudgetExceeded(
                 f"image {new[i]}: {more[i]} queries refused: {asked[i] - more[i]} of {self._per_image} for one image "
                 "are spent."
             )
-        if again:
-            self._asked = asked
-        else:
-            self._ids, first = np.unique(np.concatenate([new, self._ids]), return_index=True)
-            self._asked = np.concatenate([asked, self._asked])[first]
+        self._book(new, asked)
         self._spent += len(x)
         self._calls += 1
         full = predict_blocks(self._victim, x.detach(), self._noise.child("call", self._calls))
@@ -129,6 +125,15 @@ class CountingOracle:
             full.scores if access >= Access.SCORES else None,
             full.logits if access >= Access.LOGITS else None,
         )
+
+    def _book(self, ids: Ids, asked: Ids) -> None:
+        """Keep what was `asked` in all for each of the sorted `ids`."""
+        at = np.searchsorted(self._ids, ids).clip(max=max(len(self._ids) - 1, 0))
+        if len(self._ids) and np.array_equal(self._ids[at], ids):
+            self._asked[at] = asked
+            return
+        self._ids, first = np.unique(np.concatenate([ids, self._ids]), return_index=True)
+        self._asked = np.concatenate([asked, self._asked])[first]
 
     def _check(self, x: Tensor, ids: Tensor) -> None:
         if x.dtype != torch.float32 or x.dim() != 4 or tuple(x.shape[1:]) != tuple(self.input_shape):

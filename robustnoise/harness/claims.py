@@ -66,8 +66,6 @@ def _locked(path: Path) -> int | None:
             pass
         except OSError:
             os.close(handle)
-            with contextlib.suppress(OSError):
-                path.unlink()  # where there are no locks, nobody can tell later whose it was
             return None
         except BaseException:
             os.close(handle)

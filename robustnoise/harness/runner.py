@@ -119,9 +119,9 @@ def _make(job: Job, executor: Executor, shard: Shard | None = None) -> Failed:
                     for task in same[name]:
                         failed.note(task.label, task.victim, task.attack, reason)
     finally:
-        claims.clear(job.store.root / claims.FOLDER)
         if job.limit is not None:
             job.limit.forget()
+        claims.clear(job.store.root / claims.FOLDER)
     return failed
 
 
