@@ -15,6 +15,7 @@ import robustnoise as rn
 from robustnoise.api import Access, Answer, BadParameter, Context, SeedStream, build, require_differentiable
 from robustnoise.flags import raised
 from robustnoise.protocols import Smoothed
+from robustnoise.report.contents import Contents
 from robustnoise.report.markdown import reading
 from robustnoise.report.tables import row_tables
 from robustnoise.report.views import flat, row_view
@@ -154,7 +155,7 @@ def test_abstentions_count_as_wrong_and_are_shown_apart() -> None:
     assert view.robust is not None
     (table,) = row_tables([view])
     assert table.lines[0][table.head.index("abstained")] == f"{100 * view.robust.abstained:.1f}"
-    assert any("abstention counts as wrong" in part for part in reading(PROTOCOL, [view]))
+    assert any("abstention counts as wrong" in part for part in reading(PROTOCOL, Contents([view])))
 
 
 def test_a_table_without_abstentions_has_no_column_for_them() -> None:
@@ -163,5 +164,5 @@ def test_a_table_without_abstentions_has_no_column_for_them() -> None:
     )
     (table,) = row_tables([row_view(record, ranked=True)])
     assert "abstained" not in table.head
-    assert not any("bstain" in part for part in reading(PROTOCOL, [row_view(record, ranked=True)]))
+    assert not any("bstain" in part for part in reading(PROTOCOL, Contents([row_view(record, ranked=True)])))
     assert np.all(record.victim.clean.abstained == 0)
