@@ -96,7 +96,7 @@ of robustnoise, the median of the rounds (least to largest). The last column: ho
 our ascent reaches, by its own products alone. Nets that don't ship are trained briefly.
 
 On the way back through a strided convolution and a ReLU before max pooling, ours does less than torch, where the bits
-stay the same (`attacks/robustnoise_attacks/gradient`: backward.py, pooling.py). Convolutions with fewer additions would
+stay the same (`attacks/robustnoise_attacks/gradient`: quicker.py, backward.py). Convolutions with fewer additions would
 change the last bits of a gradient, and with them images that are published.""",
         gradients,
     ),
