@@ -6,6 +6,7 @@ import errno
 import fcntl
 import functools
 import multiprocessing
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -201,6 +202,24 @@ def test_one_at_a_time_holds_a_claim_while_others_clear(tmp_path: Path) -> None:
     assert most == [1]
     claims.clear(path.parent)
     assert not list(path.parent.iterdir())
+
+
+def test_a_claim_made_anew_while_the_old_file_is_cleared_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, flock, held = tmp_path / "a", fcntl.flock, list[int]()
+    path.touch()
+
+    def beaten(handle: int, how: int) -> None:
+        """Between opening and locking, somebody removes the file and holds a new one of that name."""
+        if not held:
+            path.unlink()
+            held.append(os.open(path, os.O_RDWR | os.O_CREAT))
+            flock(held[0], fcntl.LOCK_EX)
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", beaten)
+    claims.clear(tmp_path)
+    assert path.exists()
+    os.close(held[0])
 
 
 def test_without_locks_work_goes_on_and_no_file_is_taken_from_who_may_hold_it(
