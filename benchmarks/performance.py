@@ -93,7 +93,7 @@ PARTS = {
         """\
 Same nets, images, steps and step size, in one batch (128 images of MNIST, 64 of CIFAR-10). Ratios: CPU time over that
 of robustnoise, the median of the rounds (least to largest). The last column: how much of the rate of matrix products
-our ascent reaches, by its own products alone. Nets that don't ship are trained briefly.
+our ascent reaches, by the products that torch's own way takes. Nets that don't ship are trained briefly.
 
 On the way back through a strided convolution and a ReLU before max pooling, ours does less than torch, where the bits
 stay the same (`attacks/robustnoise_attacks/gradient`: quicker.py, backward.py). Convolutions with fewer additions would
@@ -159,6 +159,7 @@ def page(quick: bool = False, only: Sequence[str] = ()) -> str:
 
 Written by `make bench`; not to be edited. Ratios are of CPU times taken in turns in one process, so other work on the
 machine touches both sides alike; milliseconds are of this machine alone.
+The finished board's seconds are wall clock.
 
 Measured on {machine()}
 Matrix products of 1,024 x 1,024: {rates}. The run took {took:.0f} s of CPU time.{busy}

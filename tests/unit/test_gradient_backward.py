@@ -130,13 +130,12 @@ def test_what_is_known_of_one_engine_is_not_taken_for_another() -> None:
     assert backward._same_bits.cache_info().misses == 2
 
 
-def test_second_gradients_are_refused_and_not_wrong() -> None:
+def test_second_gradients_are_refused_and_not_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backward, "_same_bits", lambda *_: True)
     leaf = torch.rand(16, 1, 28, 28).requires_grad_(True)
-    y = QuickConv(_conv())(leaf)
-    if "Strided" in y.grad_fn.name():
-        (slope,) = torch.autograd.grad(y.square().sum(), leaf, create_graph=True)
-        with pytest.raises(RuntimeError, match="once_differentiable"):
-            slope.sum().backward()
+    (slope,) = torch.autograd.grad(QuickConv(_conv())(leaf).square().sum(), leaf, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
 
 
 def test_a_flattening_hands_back_the_layout_of_the_activations() -> None:

@@ -71,11 +71,8 @@ class QuickConv(nn.Module):
         if not (x.requires_grad and torch.is_grad_enabled() and x.device.type == "cpu" and x.dim() == 4):
             return False
         # Weights that are laid out otherwise give gradients that are, and later sums might run in another order.
-        if (
-            weight.requires_grad
-            or (bias is not None and bias.requires_grad)
-            or not weight.is_contiguous(memory_format=LAST)
-        ):
+        learns = weight.requires_grad or (bias is not None and bias.requires_grad)
+        if learns or not weight.is_contiguous(memory_format=LAST):
             return False
         # Every pixel of the padded image is under some window, or its gradient would need a rule of its own.
         size = weight.shape[2]
