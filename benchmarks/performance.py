@@ -26,7 +26,7 @@ from robustnoise.blocks import BLOCK
 
 QUERIED = (
     (ROBUST, 4 * BLOCK, query_speed.SHARES),
-    ("MNIST, small-cnn, natural", 4 * BLOCK, (1.0, 0.5, 0.2, 0.1)),
+    ("MNIST, small-cnn, natural", 4 * BLOCK, (1.0, 0.5, 0.2)),
     ("CIFAR-10, resnet9(width=16), adversarially trained", 4 * BLOCK, (1.0, 0.5, 0.4, 0.35)),
 )
 """Nets, images and shares of the other's rows that Square gets."""

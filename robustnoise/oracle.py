@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,7 +15,6 @@ from robustnoise.threat import Access, ThreatModel
 
 UNLIMITED = 2**62
 """Rows left where there is no limit."""
-Ids = npt.NDArray[np.int64]
 
 
 class CountingOracle:
@@ -55,7 +52,7 @@ class CountingOracle:
         self._total = total
         self._calls = 0
         self._spent = 0
-        self._ids, self._asked = np.zeros((2, 0), np.int64)
+        self._asked: dict[int, int] = {}
         self.threat = threat
         self.stops = stops
         self.stochastic = victim.stochastic
@@ -75,20 +72,13 @@ class CountingOracle:
     @property
     def counts(self) -> Mapping[int, int]:
         """Rows answered per id."""
-        return dict(zip(self._ids.tolist(), self._asked.tolist(), strict=True))
+        return dict(self._asked)
 
     def left(self, ids: Tensor) -> Tensor:
         """(n,) int64 rows that each image may still be asked, whatever is left of the total; `UNLIMITED` at most."""
         if self._per_image is None:
             return torch.full(ids.shape, UNLIMITED)
-        return self._per_image - torch.from_numpy(self._spent_on(ids.cpu().numpy()))
-
-    def _spent_on(self, ids: Ids) -> Ids:
-        """Rows answered so far for each of the sorted or unsorted `ids`."""
-        if not len(self._ids):
-            return np.zeros(len(ids), np.int64)
-        at = np.searchsorted(self._ids, ids).clip(max=len(self._ids) - 1)
-        return np.where(self._ids[at] == ids, self._asked[at], 0)
+        return torch.tensor([self._per_image - self._asked.get(i, 0) for i in ids.tolist()], dtype=torch.int64)
 
     def query(self, x: Tensor, ids: Tensor) -> Answer:
         """Answer n rows.
@@ -102,19 +92,21 @@ class CountingOracle:
             BadData: x is not a finite batch of images in [0, 1], or ids don't match it.
         """
         self._check(x, ids)
-        named = ids.cpu().numpy()
-        rising = bool((named[1:] > named[:-1]).all())  # as attacks name them, and cheaper to see than to sort
-        new, more = (named, np.ones_like(named)) if rising else np.unique(named, return_counts=True)
+        named = ids.tolist()
         if self._total is not None and self._spent + len(x) > self._total:
             raise BudgetExceeded(f"{len(x)} queries refused: {self._spent} of {self._total} in total are spent.")
-        asked = self._spent_on(new) + more
-        if self._per_image is not None and bool((over := asked > self._per_image).any()):
-            i = int(over.argmax())
+        # Counted in a dict: right after a net has run, starting an array operation costs more than these few counts.
+        asked = {i: self._asked.get(i, 0) for i in named}
+        for i in named:
+            asked[i] += 1
+        if self._per_image is not None and asked and max(asked.values()) > self._per_image:
+            over = next(i for i, rows in asked.items() if rows > self._per_image)
+            spent = self._asked.get(over, 0)
             raise BudgetExceeded(
-                f"image {new[i]}: {more[i]} queries refused: {asked[i] - more[i]} of {self._per_image} for one image "
+                f"image {over}: {asked[over] - spent} queries refused: {spent} of {self._per_image} for one image "
                 "are spent."
             )
-        self._book(new, asked)
+        self._asked.update(asked)
         self._spent += len(x)
         self._calls += 1
         full = predict_blocks(self._victim, x.detach(), self._noise.child("call", self._calls))
@@ -125,15 +117,6 @@ class CountingOracle:
             full.scores if access >= Access.SCORES else None,
             full.logits if access >= Access.LOGITS else None,
         )
-
-    def _book(self, ids: Ids, asked: Ids) -> None:
-        """Keep what was `asked` in all for each of the sorted `ids`."""
-        at = np.searchsorted(self._ids, ids).clip(max=max(len(self._ids) - 1, 0))
-        if len(self._ids) and np.array_equal(self._ids[at], ids):
-            self._asked[at] = asked
-            return
-        self._ids, first = np.unique(np.concatenate([ids, self._ids]), return_index=True)
-        self._asked = np.concatenate([asked, self._asked])[first]
 
     def _check(self, x: Tensor, ids: Tensor) -> None:
         if x.dtype != torch.float32 or x.dim() != 4 or tuple(x.shape[1:]) != tuple(self.input_shape):
