@@ -33,7 +33,8 @@ class SimBA(BlackBoxAttack):
     """Steps along one direction after the other, in random order, keeping a step or its opposite where it helps.
 
     A round takes every direction once; the next takes them in another order. Images are those that would be handed in,
-    inside the ball and on 8-bit levels. A step that changes nothing, as at a pixel that can't grow, costs no query.
+    inside the ball and on 8-bit levels. A step that changes nothing, as at a pixel that can't grow, costs no query; an
+    image that no direction changes any more, where steps are below half a level, is left with its budget unspent.
     What a noisy victim's answers are trusted for is said at `Incumbents`.
     """
 
@@ -71,7 +72,7 @@ class SimBA(BlackBoxAttack):
         linf = threat.norm is Norm.LINF
         step = threat.eps * (self.relative_step or (1.0 if linf else 0.2))
         waves = _Directions(self, targets, seeds, largest=linf)
-        taken = torch.zeros_like(targets.ids)
+        taken, idle = torch.zeros(2, len(targets.ids), dtype=torch.int64)
         back, tried, started = torch.zeros(3, len(targets.ids), dtype=torch.bool)
         with asker.until_spent():
             incumbents.start()
@@ -84,8 +85,12 @@ class SimBA(BlackBoxAttack):
                 best = asker.best[rows]
                 x = asker.inside(best + signed * waves.of(rows, taken[rows]), rows)
                 tried[rows] = new = (x != best).flatten(1).any(1)
+                idle[rows] = torch.where(new, 0, idle[rows] + 1)
                 if bool(new.any()):
                     incumbents.challenge(x[new], rows[new])
+                # Two rounds, forwards and backwards, hold a whole one, wherever they begin: the next is no other.
+                stuck = rows[idle[rows] >= 4 * waves.size]
+                asker.limit[stuck] = asker.spent[stuck]
         return AttackResult(asker.best, asker.queries, incumbents.claimed, asker.trace)
 
 
@@ -96,20 +101,21 @@ class _Directions:
         _, self._channels, height, width = targets.x.shape
         share = attack.frequencies if attack.basis == "dct" else None
         self._down, self._across = (_vectors(side, share, largest) for side in (height, width))
-        self._size = self._channels * len(self._down) * len(self._across)
+        self.size = self._channels * len(self._down) * len(self._across)
+        """Directions of a round."""
         self._numbers = OwnNumbers(seeds.child("order"), targets.ids)
         self._round = torch.full_like(targets.ids, -1)
-        self._order = torch.zeros(len(targets.ids), self._size, dtype=torch.int32)
+        self._order = torch.zeros(len(targets.ids), self.size, dtype=torch.int32)
 
     def of(self, rows: Tensor, taken: Tensor) -> Tensor:
         """(m, C, H, W) direction number `taken` (m,) of each of `rows` (m,)."""
-        number = taken // self._size
+        number = taken // self.size
         stale = self._round[rows] != number
         if bool(stale.any()):
-            shuffled = self._numbers.uniform(rows[stale], number[stale], self._size).argsort(1)
+            shuffled = self._numbers.uniform(rows[stale], number[stale], self.size).argsort(1)
             self._order[rows[stale]] = shuffled.int()
             self._round[rows[stale]] = number[stale]
-        which = self._order[rows, taken % self._size].long()
+        which = self._order[rows, taken % self.size].long()
         plane, across = which // len(self._across), which % len(self._across)
         channel, down = plane // len(self._down), plane % len(self._down)
         out = torch.zeros(len(rows), self._channels, self._down.shape[1], self._across.shape[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from robustnoise.protocols import BlackBoxAttack, Targets
 from robustnoise.testing.toys import linear_optimum, linear_toy
 from robustnoise.threat import L2, Linf, ThreatModel
 from robustnoise_attacks import NES, SimBA, Square
-from tests.unit.query.victims import Counting, as_scored, attack, margins, right_targets
+from tests.unit.query.victims import Counting, NoisyInput, as_scored, attack, margins, right_targets
 
 ATTACKS: list[BlackBoxAttack] = [Square(), NES(), SimBA(), SimBA(basis="dct")]
 THREATS = [Linf(0.05), L2(0.3)]
@@ -87,6 +89,21 @@ def test_no_radius_asks_nothing(plugin: BlackBoxAttack) -> None:
     result, oracle = attack(plugin, linear_toy(), targets, Linf(0.0))
     assert torch.equal(result.x, targets.x)
     assert oracle.spent == 0
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.01], ids=["quiet", "noisy"])
+@pytest.mark.parametrize("basis", ["pixel", "dct"])
+@pytest.mark.parametrize(("threat", "step"), [(Linf(0.001), None), (Linf(8 / 255), 0.05), (L2(0.3), 0.005)], ids=str)
+def test_simba_ends_where_no_step_reaches_a_level(
+    basis: Literal["pixel", "dct"], threat: ThreatModel, step: float | None, sigma: float
+) -> None:
+    """Steps that rounding undoes cost no query, so no budget would ever end the search."""
+    targets = right_targets(3, margin=0.3)
+    victim = NoisyInput(linear_toy(), sigma) if sigma else linear_toy()
+    result, _ = attack(SimBA(basis=basis, relative_step=step), victim, targets, threat, per_image=60)
+    assert torch.equal(result.x, targets.x)
+    assert result.claimed is not None
+    assert not result.claimed.any()
 
 
 @pytest.mark.parametrize("plugin", ATTACKS, ids=str)
