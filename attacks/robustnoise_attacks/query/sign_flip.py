@@ -38,12 +38,15 @@ STEP, FLIPS = (1e-4, 0.1), (1e-4, 0.2)
 
 @dataclass(frozen=True)
 class SignFlip(BlackBoxAttack):
-    """In turns clips the perturbation to a smaller cube and flips the signs of a random few of its pixels.
+    """In turns moves the perturbation by a random step into a smaller cube and flips the signs of a random few pixels.
 
-    Whatever still fools the victim is kept. Clip and number of flips grow with their successes in the last ten rounds
-    and shrink without. See `Decider` for what is handed in.
+    Whatever still fools the victim is kept. A step moves every pixel up or down by as much as the radius shrinks. What
+    of a perturbation leaves [0, 1] is cut off for the victim alone: the pixel may come back by another flip. Step and
+    share of flips grow with their successes in the last ten rounds and shrink without; in the authors' code each pixel
+    has a share of its own, 1 % at most. See `Decider` for what is handed in.
     """
 
+    version = 2
     reference = (
         "Chen, Zhang, Hu, Wu 2020 (ECCV), Boosting decision-based black-box adversarial attacks with random sign flip"
     )
@@ -82,6 +85,7 @@ class SignFlip(BlackBoxAttack):
     def _shrink(self, decider: Decider, delta: torch.Tensor, found: torch.Tensor, seeds: SeedStream) -> None:
         x, size, n = decider.targets.x, delta[0].numel(), len(delta)
         numbers = OwnNumbers(seeds.child("flips"), decider.targets.ids)
+        shifts = OwnNumbers(seeds.child("shifts"), decider.targets.ids)
         step, flips = torch.full((n,), self.step), torch.full((n,), self.flips)
         cuts, flipped, rounds = torch.zeros(3, n)
         turn = torch.zeros(n, dtype=torch.int64)
@@ -93,14 +97,16 @@ class SignFlip(BlackBoxAttack):
             # A noisy victim's image fails more often at the ball's full radius than on the way further in.
             least = torch.full_like(radius, decider.threat.eps if decider.noisy else 0.0).minimum(radius)
             cut = (radius - step[rows]).maximum(least).view(-1, 1, 1, 1)
-            smaller = torch.minimum(torch.maximum(delta[rows], -cut), cut)
+            length = step[rows].view(-1, 1, 1, 1)
+            up = shifts.uniform(rows, turn[rows], size).view(delta[rows].shape) < 0.5
+            moved = delta[rows] + torch.where(up, length, -length)
+            smaller = torch.minimum(torch.maximum(moved, -cut), cut)
             kept = decider.fooled((x[rows] + smaller).clamp(0, 1), rows)
             delta[rows[kept]] = smaller[kept]
             cuts[rows[kept]] += 1
             u = numbers.uniform(rows, turn[rows], size).float().view(delta[rows].shape)
             turned = torch.where(u < flips[rows].view(-1, 1, 1, 1), -delta[rows], delta[rows])
-            turned = (x[rows] + turned).clamp(0, 1) - x[rows]
-            kept = decider.fooled(x[rows] + turned, rows)
+            kept = decider.fooled((x[rows] + turned).clamp(0, 1), rows)
             delta[rows[kept]] = turned[kept]
             flipped[rows[kept]] += 1
             turn[rows] += 1
@@ -115,7 +121,7 @@ class SignFlip(BlackBoxAttack):
             near = distance(delta[rows], torch.zeros_like(delta[rows]), Norm.LINF) <= decider.threat.eps
             close = rows[near | (rounds[rows] == 0)]
             if len(close):
-                decider.try_inside(x[close] + delta[close], close)
+                decider.try_inside((x[close] + delta[close]).clamp(0, 1), close)
 
     @staticmethod
     def _doubt(decider: Decider, delta: torch.Tensor, rows: torch.Tensor) -> None:
@@ -124,8 +130,7 @@ class SignFlip(BlackBoxAttack):
         lucky = ~decider.fooled((x + delta[rows]).clamp(0, 1), rows)
         wide, back = rows[lucky], radius[lucky].view(-1, 1, 1, 1)
         edge = delta[wide].abs() >= back * (1 - 1e-5)
-        grown = torch.where(edge, delta[wide].sign() * back * (1 + BACK), delta[wide])
-        delta[wide] = (x[lucky] + grown).clamp(0, 1) - x[lucky]
+        delta[wide] = torch.where(edge, delta[wide].sign() * back * (1 + BACK), delta[wide])
 
 
 def _adapted(value: torch.Tensor, share: torch.Tensor, least: float, most: float) -> torch.Tensor:
