@@ -121,7 +121,7 @@ POOLS: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
 
 @dataclass(frozen=True)
 class ResNet9(Model):
-    """Six convolutions and two residual blocks with batch norm; 95 million multiplications at 32x32 and width 32."""
+    """Four convolutions, two residual blocks of two, batch norm; 95 million multiplications at 32x32 and width 32."""
 
     reference = "Page 2019, How to train your ResNet; Coleman et al. 2017, DAWNBench"
 

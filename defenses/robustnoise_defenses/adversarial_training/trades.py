@@ -34,9 +34,9 @@ START = 0.001
 class TradesTraining(AdversarialTraining):
     """Minimise the cross-entropy of the images plus `beta` times KL(answers there || answers at adversarial images).
 
-    The adversary climbs the same divergence from a small Gaussian start, in float32 and with the network in eval mode,
-    as the authors' code does: norm layers then don't learn from half-made images. The loss is taken in train mode, the
-    two kinds of images one after the other, with gradients through both. ``beta=0`` is plain training.
+    The adversary climbs the same divergence from a small Gaussian start, with the network in eval mode, as the authors'
+    code does: norm layers then don't learn from half-made images. The loss is taken in train mode, the two kinds of
+    images one after the other, with gradients through both. ``beta=0`` is plain training.
     """
 
     reference = "Zhang et al. 2019, arXiv 1901.08573"
