@@ -161,12 +161,25 @@ class Inside(LayerWrapper):
         if self.prefix is not None:  # somebody around has asked for it
             yield
             return
-        prefix = Prefix(self.module, {name for effect in self.effects for name in effect.names})
-        self.prefix = prefix if prefix.length else None
+        places = self._reached()
+        prefix = None if places is None else Prefix(self.module, places)
+        self.prefix = prefix if prefix and prefix.length else None
         try:
             yield
         finally:
             self.prefix = None
+
+    def _reached(self) -> set[str] | None:
+        """Where effects act in a pass, those of stages behind an input defense too; None where that isn't known."""
+        places: set[str] = set()
+        layer: object = self
+        while layer is not None:
+            if isinstance(layer, Inside):
+                places |= {name for effect in layer.effects for name in effect.names}
+            elif isinstance(layer, LayerWrapper):
+                return None
+            layer = getattr(layer, "inner", None)
+        return places
 
 
 def _how_many(kind: type[InsideDefense], model: object) -> int:

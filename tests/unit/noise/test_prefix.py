@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustnoise.api import Context, SeedStream, TorchClassifier, build
+from robustnoise.api import Context, InputWrapper, LayerWrapper, SeedStream, TorchClassifier, build, repeating
 from robustnoise.harness.scoring import count_draws
 from robustnoise.protocols import Silent
 from robustnoise.testing.toys import toy_split
@@ -94,6 +94,45 @@ def test_a_score_is_the_same_and_runs_it_once_for_all_draws(
     monkeypatch.setattr(inside.Prefix, "__init__", lambda self, *_: setattr(self, "length", 0))
     assert (kept, ran) == (counts()[0], runs)
     assert len(set(kept)) > 2  # random, so that a kept draw would show
+
+
+class Coarse(InputWrapper):
+    """The same image at every query."""
+
+    def change(self, x: Tensor, noise: SeedStream) -> Tensor:
+        return x.round(decimals=1)
+
+
+class Own(LayerWrapper):
+    """Somebody's own noise behind the first layer."""
+
+    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
+        def noisy(_layer: nn.Module, _inputs: object, out: Tensor) -> Tensor:
+            return out + torch.randn(out.shape, generator=noise.generator("own"))
+
+        handle = next(self.module.children()).register_forward_hook(noisy)
+        try:
+            return self.inner.logits(x, noise=noise.child("inner"))
+        finally:
+            handle.remove()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_noise_of_an_earlier_stage_is_fresh_in_every_pass(own: bool) -> None:
+    """It acts in the layers that come before the last stage's, which alone asks for them to be kept."""
+    ctx = Context(seed=0)
+    earlier = build("layer-noise(0, power=sample, layers='0')", "defense")
+    noisy = Own(_net(), earlier, stochastic=True) if own else earlier.apply(_net(), ctx)
+    coarse = Coarse(noisy, earlier, stochastic=False)
+    victim = build("layer-noise(0, power=sample, layers='5')", "defense").apply(coarse, ctx)
+    x = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(1))
+    usual = [victim.predict(x, noise=SeedStream(k)).logits for k in range(3)]
+    with repeating(victim):
+        kept = [victim.predict(x, noise=SeedStream(k)).logits for k in range(3)]
+    for found, expected in zip(kept, usual, strict=True):
+        assert found is not None
+        assert expected is not None
+        assert torch.equal(found, expected)
 
 
 def test_other_images_are_computed_anew() -> None:
