@@ -9,7 +9,7 @@ import numpy as np
 
 from robustnoise import stats
 from robustnoise.records import EvaluationRecord
-from robustnoise.report.ranking import Worst, unluckiest_of, worst_of
+from robustnoise.report.ranking import Worst, worst_of
 from robustnoise.report.standings import Flags, against_victim, says_nothing
 
 LEVEL = 0.05
@@ -48,6 +48,7 @@ class ContrastView:
         resolution: discordant pairs, and the smallest delta that the images resolve.
         bounds: between what the delta of a stochastic victim's worst case lies in expectation, whichever way the worst
             attack of an image is chosen; None where nothing is chosen.
+        p_end: the larger of `p_holm` and the p, adjusted likewise, of the end of `bounds` that speaks against it.
     """
 
     contrast: Contrast
@@ -57,19 +58,19 @@ class ContrastView:
     p_holm: float | None = None
     resolution: stats.Resolution | None = None
     bounds: tuple[float, float] | None = None
+    p_end: float | None = None
 
     @property
     def finding(self) -> str:
         """The answer at a family-wise level of 5 %; none that the choice of the worst attack could have made."""
         if self.delta is None or self.p_holm is None:
             return self.note
-        shown = self.p_holm < LEVEL
-        low, high = self.bounds or (self.delta.estimate,) * 2
+        sure = self.p_end is not None and self.p_end < LEVEL
         if self.contrast.margin is not None:
-            return "not inferior" if shown and low > -self.contrast.margin else "non-inferiority not shown"
-        if not shown:
+            return "not inferior" if sure else "non-inferiority not shown"
+        if self.p_holm >= LEVEL:
             return "no difference shown"
-        if low <= 0 <= high:
+        if not sure:
             return "depends on how the worst attack is chosen"
         return "a gain" if self.delta.estimate > 0 else "a loss"
 
@@ -92,8 +93,14 @@ def contrast_views(
             attack = record.attack["name"] if record.attack else None
             first.setdefault((record.victim.victim["name"], attack), record)
     found = [_measured(contrast, first, flags) for contrast in contrasts]
-    adjusted = stats.holm([1.0 if view.p is None else view.p for view in found])
-    return [view if view.p is None else replace(view, p_holm=float(p)) for view, p in zip(found, adjusted, strict=True)]
+    adjusted, ends = (
+        stats.holm([1.0 if p is None else p for p in told])
+        for told in ([view.p for view in found], [view.p_end for view in found])
+    )
+    return [
+        view if view.p is None else replace(view, p_holm=float(p), p_end=float(end))
+        for view, p, end in zip(found, adjusted, ends, strict=True)
+    ]
 
 
 def _measured(contrast: Contrast, rows: dict[tuple[str, str | None], EvaluationRecord], flags: Flags) -> ContrastView:
@@ -112,9 +119,8 @@ def _measured(contrast: Contrast, rows: dict[tuple[str, str | None], EvaluationR
             return ContrastView(contrast, f"not measured: {flag} on {name}")
         rows_of.append(present)
         clean = present[0].victim.clean
-        sides.append(
-            worst_of(present) if contrast.attacks else Worst(clean.right.astype(np.float64), clean.draws, present[0])
-        )
+        right = clean.right.astype(np.float64)
+        sides.append(worst_of(present) if contrast.attacks else Worst(right, right, clean.draws, present[0]))
     if any(r.setting["data"] != rows_of[0][0].setting["data"] for part in rows_of for r in part):
         return ContrastView(contrast, "not measured: the rows are of other images")
     mine, theirs = sides
@@ -123,8 +129,18 @@ def _measured(contrast: Contrast, rows: dict[tuple[str, str | None], EvaluationR
     p = delta.p_value
     if contrast.margin is not None:
         p = min(1.0, 2 * stats.non_inferiority(*counts, contrast.margin))
-    bounds = None
-    if len(contrast.attacks) > 1 and max(mine.draws, theirs.draws) > 1:
-        low, other_low = map(unluckiest_of, rows_of)
-        bounds = low - theirs.value, mine.value - other_low
-    return ContrastView(contrast, "", delta, p, None, stats.resolution(*counts), bounds)
+    bounds, p_end = None, p
+    if len(contrast.attacks) > 1 and any(r.victim.scored.select is not None for part in rows_of for r in part):
+        bounds = mine.lowest - theirs.value, mine.value - theirs.lowest
+        p_end = max(p, _p_end(mine, theirs, contrast.margin, gain=delta.estimate > 0))
+    return ContrastView(contrast, "", delta, p, None, stats.resolution(*counts), bounds, p_end)
+
+
+def _p_end(mine: Worst, theirs: Worst, margin: float | None, *, gain: bool) -> float:
+    """Twice the one-sided p of what is found, with the worst attacks chosen in the way that speaks against it."""
+    if margin is not None:
+        p = stats.non_inferiority(mine.least, mine.draws, theirs.right, theirs.draws, margin)
+    else:
+        above, below = (mine, theirs) if gain else (theirs, mine)
+        p = stats.superiority(above.least, above.draws, below.right, below.draws)
+    return min(1.0, 2 * p)

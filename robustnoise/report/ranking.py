@@ -21,11 +21,15 @@ class Worst:
 
     Args:
         right: (n,) right answers; fractional where attacks were equally bad.
-        draws: that they are out of.
+        least: (n,) the same if the attack is chosen on the draws that it is scored on, of which all count. In
+            expectation it is never above the true worst case of a stochastic victim, as `right` is never below.
+            Both are the truth where nothing is chosen, or answers aren't random.
+        draws: that both are out of.
         row: one of the rows that it is made of; it lends the stream of resampling.
     """
 
     right: stats.Floats
+    least: stats.Floats
     draws: int
     row: EvaluationRecord
 
@@ -34,13 +38,21 @@ class Worst:
         """Expected accuracy."""
         return stats.single(self.right, self.draws)
 
+    @property
+    def lowest(self) -> float:
+        """The same of `least`."""
+        return stats.single(self.least, self.draws)
+
     def interval(self) -> stats.Interval:
         """95 % interval over images."""
         return stats.accuracy_interval(self.right, self.draws, self.row.rng("worst"))
 
     def surely_above(self, other: Worst, level: float) -> bool:
-        """Whether the paired difference, image by image, is above 0 in a one-sided test at `level`."""
-        return stats.superiority(self.right, self.draws, other.right, other.draws) < level
+        """Whether the paired difference, image by image, is above 0 in a one-sided test at `level`.
+
+        Of this victim `least` counts and of the other `right`: no choice of the worst attack can part them.
+        """
+        return stats.superiority(self.least, self.draws, other.right, other.draws) < level
 
 
 def worst_of(rows: Sequence[EvaluationRecord]) -> Worst:
@@ -50,19 +62,10 @@ def worst_of(rows: Sequence[EvaluationRecord]) -> Worst:
     """
     tallies = [r.victim.scored for r in rows]
     select = [t.right if t.select is None else t.select for t in tallies]
-    right = stats.worst_case(np.stack(select), np.stack([t.right for t in tallies]))
-    return Worst(right, tallies[0].draws, rows[0])
-
-
-def unluckiest_of(rows: Sequence[EvaluationRecord]) -> float:
-    """The accuracy over the attacks of `rows` if the worst of each image is chosen on the draws that it is scored on.
-
-    In expectation never above the true worst case of a stochastic victim, as `worst_of` is never below; all draws of a
-    row count. For a deterministic victim both are the truth.
-    """
-    tallies = [r.victim.scored for r in rows]
-    right = np.stack([t.right if t.select is None else (t.right + t.select) / 2 for t in tallies])
-    return float(right.min(0).mean()) / tallies[0].draws
+    scored = np.stack([t.right for t in tallies])
+    right = stats.worst_case(np.stack(select), scored)
+    least = right if len(rows) == 1 else (scored + np.stack(select)).min(axis=0) / 2
+    return Worst(right, least, tallies[0].draws, rows[0])
 
 
 class Rank(NamedTuple):

@@ -80,7 +80,7 @@ def equal_victims(k: int, n: int, draws: int, rng: np.random.Generator, share: f
     for _ in range(k):
         chances = rng.beta(2, 2, n) if draws > 1 else rng.integers(0, 2, n).astype(float)
         right = rng.binomial(draws, np.where(undecided, chances, 1.0)).astype(np.float64)
-        found.append(Worst(right, draws, row))
+        found.append(Worst(right, right, draws, row))
     return found
 
 

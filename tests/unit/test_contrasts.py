@@ -144,6 +144,8 @@ def test_a_gain_that_the_choice_of_the_worst_attack_could_have_made_is_none() ->
         return contrast_views([Contrast("b", "a", "worst-shared", attacks)], rows, 0)[0].finding
 
     assert finding(2) == "depends on how the worst attack is chosen"
+    # Chosen on the same draws it is a gain of one point, which 2,000 images don't show.
+    assert finding(40) == "depends on how the worst attack is chosen"
     assert finding(400) == "a gain"
 
 

@@ -65,6 +65,18 @@ def test_more_victims_ask_for_a_clearer_difference() -> None:
     assert by_name(many)["b"].rank_shared == Rank(1, 2)
 
 
+def test_a_random_victim_is_not_above_by_how_its_worst_attack_is_chosen() -> None:
+    """One attack in three leaves 0.4 of an image, which two draws seldom find; the other victim has 0.4 right."""
+    rng, records = generator(5), []
+    for i, attack in enumerate(("one", "two", "three")):
+        counts = rng.binomial(2, np.where(np.arange(N) % 3 == i, 0.4, 0.6), (2, N))
+        records += [row("random", attack, tally(counts[0], 2, counts[1])), row("fixed", attack, tally(right(0.4)))]
+    found = by_name(records)
+    assert found["random"].shared is not None
+    assert found["random"].shared.low > 0.4
+    assert found["random"].rank_shared == found["fixed"].rank_shared == Rank(1, 2)
+
+
 def test_threat_models_are_ranked_apart() -> None:
     records = [
         *board(a=0.8, b=0.5),
