@@ -30,6 +30,7 @@ class CountingOracle:
         per_image: rows per id; None is no limit.
         total: rows in all; None is no limit.
         stops: rows per id, rising, at which the attack's images are wanted too.
+        ids: the images that may be asked about; None lets any be named, each with a budget of its own.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class CountingOracle:
         per_image: int | None = None,
         total: int | None = None,
         stops: tuple[int, ...] = (),
+        ids: Tensor | None = None,
     ) -> None:
         if threat.access is Access.GRADIENTS:
             raise BadParameter(
@@ -53,6 +55,7 @@ class CountingOracle:
         self._calls = 0
         self._spent = 0
         self._asked: dict[int, int] = {}
+        self._known = None if ids is None else frozenset(ids.tolist())
         self.threat = threat
         self.stops = stops
         self.stochastic = victim.stochastic
@@ -89,7 +92,7 @@ class CountingOracle:
 
         Raises:
             BudgetExceeded: an image or the total would go over; nothing is answered or charged.
-            BadData: x is not a finite batch of images in [0, 1], or ids don't match it.
+            BadData: x is not a finite batch of images in [0, 1], ids don't match it, or one may not be asked about.
         """
         self._check(x, ids)
         named = ids.tolist()
@@ -99,6 +102,11 @@ class CountingOracle:
         asked = {i: self._asked.get(i, 0) for i in named}
         for i in named:
             asked[i] += 1
+        if self._known is not None and not asked.keys() <= self._known:
+            stranger = next(i for i in named if i not in self._known)
+            raise BadData(
+                f"image {stranger} is not under attack; a synthetic row carries the id of its parent."
+            )
         if self._per_image is not None and asked and max(asked.values()) > self._per_image:
             over = next(i for i, rows in asked.items() if rows > self._per_image)
             spent = self._asked.get(over, 0)

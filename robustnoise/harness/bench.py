@@ -134,14 +134,14 @@ class Bench(Cells):
 
         def run() -> Computed:
             seeds = self.seeds.child("substitute", spec_of(two_stage.substitute).digest())
-            oracle = self._oracle(victim, seeds, per_image=None) if attack.attack.traits.queries else None
+            oracle = self._oracle(victim, seeds) if attack.attack.traits.queries else None
             partial = self.store.partial_path(cell_key("substitute", inputs))
             label = f"substitute {attack.name}" + (f" of {victim.name}" if oracle else "")
             ctx = Context(None, seeds.child("fit").fork(), partial, self._labelled(label), self.experiment.device)
             fitted = two_stage.substitute.fit(oracle, seed_data, ctx)
             stored = {f"weights-{i}" if i else "weights": n for i, n in enumerate(fitted.networks)}
             nets = {k: classifier_bytes(as_torch(n, attack.name)) for k, n in stored.items()}
-            return nets, {"queries": fitted.queries}
+            return nets, {"queries": oracle.spent if oracle else 0}
 
         return self._cell("substitute", inputs, run, partial=True)
 
@@ -241,7 +241,8 @@ class Bench(Cells):
                 share, waiting = None, len(self.experiment.dataset.evaluation) - number * CHUNK
                 if budget.total is not None:
                     share = (budget.total - spent) * len(targets.ids) // waiting
-                oracle = self._oracle(victim, seeds, per_image=budget.per_image, total=share, stops=budget.stops)
+                limits = {"per_image": budget.per_image, "stops": budget.stops, "ids": targets.ids}
+                oracle = self._oracle(victim, seeds, total=share, **limits)
             result = attack.attack.run(oracle, seed_data, targets, self._threat(), seeds.child("own").fork())
             spent += oracle.spent if oracle else 0
             return result
@@ -365,18 +366,10 @@ class Bench(Cells):
 
     # ----------------------------------------------------------------------------------------------------- helpers
 
-    def _oracle(
-        self,
-        victim: Victim,
-        seeds: SeedStream,
-        *,
-        per_image: int | None,
-        total: int | None = None,
-        stops: tuple[int, ...] = (),
-    ) -> CountingOracle:
+    def _oracle(self, victim: Victim, seeds: SeedStream, *, total: int | None = None, **limits: Any) -> CountingOracle:
+        """With the budget's total where `total` is None; `limits` are further ones of `CountingOracle`."""
         total = self.experiment.budget.total if total is None else total
-        noise, classifier = seeds.child("oracle"), self.classifier(victim)
-        return CountingOracle(classifier, self._threat(), noise, per_image=per_image, total=total, stops=stops)
+        return CountingOracle(self.classifier(victim), self._threat(), seeds.child("oracle"), total=total, **limits)
 
     def _asked(self, attack: Attack, victim: Victim) -> dict[str, Any]:
         """The inputs that make a result belong to one victim; none for an attack that asks nothing."""

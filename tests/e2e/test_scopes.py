@@ -29,7 +29,7 @@ from robustnoise.api import (
     ThreatModel,
     create,
 )
-from robustnoise.errors import BadParameter
+from robustnoise.errors import AttackFailed, BadParameter
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
@@ -111,6 +111,35 @@ class Two(Substitute):
         return networks[1]
 
 
+@dataclass(frozen=True)
+class Silent(Substitute):
+    """Asks once about every image and says that it asked nothing."""
+
+    traits = AttackTraits(Access.LABELS)
+
+    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
+        assert oracle is not None
+        oracle.query(torch.from_numpy(seed_data.floats(0, len(seed_data))), torch.from_numpy(seed_data.ids.copy()))
+        return Two().fit(None, seed_data, ctx)
+
+    def source(self, networks: tuple[Classifier, ...], seed_data: Split, ctx: Context) -> Classifier:  # type: ignore[override]
+        return networks[0]
+
+
+@dataclass(frozen=True)
+class Strangers(BlackBoxAttack):
+    """Asks in the name of images that don't exist, whose budgets nobody has spent."""
+
+    traits = AttackTraits(Access.LABELS)
+
+    def run(
+        self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
+    ) -> AttackResult:
+        assert oracle is not None
+        oracle.query(targets.x, targets.ids + 1000)
+        return AttackResult(targets.x, oracle.spent)
+
+
 def _fresh(data: Split) -> Classifier:
     from robustnoise.api import create_model
 
@@ -168,6 +197,17 @@ def test_a_run_short_of_queries_keeps_what_it_had(tmp_path: Path) -> None:
     assert record.victim.queries == 80  # two rounds of 40; the third would go over
     assert record.victim.adversarial is not None
     assert (record.victim.curve[2].right == record.victim.adversarial.right).all()
+
+
+def test_what_a_substitute_asked_is_counted_whatever_it_says(tmp_path: Path) -> None:
+    experiment = _experiment(TransferAttack(Silent(), create("crafter", "pgd", steps=2)), budget=Budget())
+    (record,) = run(experiment, Store(tmp_path))
+    assert record.victim.queries == len(experiment.dataset.attacker) > 0
+
+
+def test_an_attack_asks_about_its_own_images_alone(tmp_path: Path) -> None:
+    with pytest.raises(AttackFailed, match="is not under attack"):
+        run(_experiment(Strangers(), budget=Budget(per_image=1)), Store(tmp_path))
 
 
 def test_an_audit_crafts_on_each_victim_and_needs_no_access(tmp_path: Path) -> None:

@@ -55,6 +55,15 @@ def test_total_budget_is_refused_before_answering_and_without_charge() -> None:
     assert (oracle.spent, oracle.remaining, spy.rows) == (5, 0, 5)
 
 
+def test_nobody_gets_a_budget_for_an_image_that_is_not_under_attack() -> None:
+    spy = Spy()
+    oracle = CountingOracle(spy, Linf(0.3), NOISE, per_image=1, ids=torch.arange(2))
+    oracle.query(_batch(2), torch.arange(2))
+    with pytest.raises(BadData, match="image 7 is not under attack"):
+        oracle.query(_batch(2), torch.tensor([7, 8]))
+    assert (oracle.spent, oracle.counts, spy.rows) == (2, {0: 1, 1: 1}, 2)
+
+
 def test_per_image_budget_counts_repeats_within_a_call() -> None:
     spy = Spy()
     oracle = _oracle(spy, per_image=2)
