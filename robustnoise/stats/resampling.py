@@ -10,6 +10,8 @@ from robustnoise.stats.common import NORMAL, TIE, Counts, Floats, Interval, chec
 from robustnoise.stats.scores import wilson_limits
 
 RESAMPLES = 9_999
+FEW = 10
+"""Images that a variance rests on, below which a bootstrap alone is too narrow for an accuracy."""
 _CELLS = 2**20  # numbers held at once while resampling: 8 MiB
 
 
@@ -19,16 +21,21 @@ def mean_interval(values: Floats, rng: np.random.Generator, confidence: float = 
     9,999 resamples of images; widened where few images differ (see `bootstrap`); percentile limits where the BCa levels
     are undefined. If all values are equal the bootstrap has nothing to resample: the answer is then Wilson's interval
     for n * value right of n, which is the usual one at 0 and 1 and conservative between, since no variable in [0, 1]
-    varies more than a binary one.
+    varies more than a binary one. Where the variance rests on fewer than `FEW` images the answer holds that interval,
+    too: one image that is wrong at times says nothing of those that would be wrong always, and weren't met.
 
     Args:
         values: shape (n,), per-image accuracies in [0, 1].
         rng: stream of the resampling.
     """
     values = check_counts("values", values, 1, whole=False)
+    widest = wilson_limits(float(values.mean()) * values.size, values.size, two_sided_z(confidence))
     if np.ptp(values) < TIE:
-        return wilson_limits(float(values.mean()) * values.size, values.size, two_sided_z(confidence))
-    return bootstrap(values, rng, confidence)[0]
+        return widest
+    found = bootstrap(values, rng, confidence)[0]
+    if _inverse_freedom(values) + 1 / values.size <= 1 / FEW:
+        return found
+    return Interval(min(found.low, widest.low), max(found.high, widest.high))
 
 
 def accuracy_interval(right: Counts, draws: int, rng: np.random.Generator, confidence: float = 0.95) -> Interval:

@@ -81,6 +81,19 @@ def test_the_interval_of_an_accuracy_covers(undecided: float) -> None:
     assert abs(held / boards - 0.95) < band(0.95, boards)
 
 
+@pytest.mark.usefixtures("few_resamples")
+def test_the_interval_of_an_accuracy_covers_where_hardly_an_image_is_wrong() -> None:
+    """One image in 1,000 is always wrong, two at times: of n = 1,000 often none of the first kind is met."""
+    rng, boards, n = generator(8), 200, 1_000
+    held = 0
+    for _ in range(boards):
+        u = rng.random(n)
+        right = rng.binomial(DRAWS, np.where(u < 0.001, 0.0, np.where(u < 0.003, 0.9, 1.0)))
+        low, high = stats.mean_interval(right / DRAWS, rng)
+        held += low <= 0.9988 <= high
+    assert held / boards > 0.95 - band(0.95, boards)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_non_inferiority_is_claimed_at_the_margin_as_seldom_as_it_says(kind: str) -> None:
     population, rng, boards = Population(kind, 0.05, -0.4), generator(5), 1_000
