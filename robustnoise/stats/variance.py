@@ -38,7 +38,7 @@ class VarianceSplit(NamedTuple):
         draws: other scoring draws.
         attack: another seed of the attack, the weights being the same.
         training: another seed of the training, the attack being the same.
-        seeds: another seed of both.
+        seeds: another seed of both; None where one of them is the same throughout.
     """
 
     images: float | None
@@ -89,12 +89,14 @@ def variance_split(repeats: Sequence[Repeat]) -> VarianceSplit:
         squares = sum(float(np.var(g)) * len(g) for g in groups)
         return max(0.0, squares / freedom - draws)
 
+    trainings, attacks = [r.training for r in repeats], [r.attack for r in repeats]
+    both = min(len(set(trainings)), len(set(attacks))) > 1
     return VarianceSplit(
         images=_images(shares, draws),
         draws=draws,
-        attack=within([r.training for r in repeats]),
-        training=within([r.attack for r in repeats]),
-        seeds=within([None for _ in repeats]),
+        attack=within(trainings),
+        training=within(attacks),
+        seeds=within([None for _ in repeats]) if both else None,
     )
 
 

@@ -37,7 +37,7 @@ def test_weights_that_stay_tell_the_attack_and_an_attack_that_does_nothing_the_t
     assert attack.training is None
     for split in (training, nothing):
         assert split.training is not None
-        assert split.attack is None
+        assert (split.attack, split.seeds) == (None, None)
     assert attack == stats.variance_split([stats.Repeat(counts(s), 10, True, "w", s) for s in range(3)])
 
 
