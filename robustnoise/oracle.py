@@ -104,9 +104,7 @@ class CountingOracle:
             asked[i] += 1
         if self._known is not None and not asked.keys() <= self._known:
             stranger = next(i for i in named if i not in self._known)
-            raise BadData(
-                f"image {stranger} is not under attack; a synthetic row carries the id of its parent."
-            )
+            raise BadData(f"image {stranger} is not under attack; a synthetic row carries the id of its parent.")
         if self._per_image is not None and asked and max(asked.values()) > self._per_image:
             over = next(i for i, rows in asked.items() if rows > self._per_image)
             spent = self._asked.get(over, 0)

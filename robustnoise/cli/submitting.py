@@ -199,17 +199,16 @@ def _submitted_names(record: EvaluationRecord) -> list[str]:
 
 def _show(record: EvaluationRecord, found: Rescored) -> None:
     attack = "clean images" if record.attack is None else record.attack["name"]
-    table = Table(
-        "victim", "images", "in the row", "fresh draws", "fresh - row", "paired p (Holm)", title_justify="left"
-    )
+    images = {"adversarial": attack, "select": f"{attack}, to choose the worst", "clean": "clean"}
+    table = Table("victim", "images", "in the row", "fresh draws", "fresh - row", "p (Holm)", title_justify="left")
     adjusted = iter(found.adjusted)
     for c in found.comparisons:
-        if c.differing is None:
+        if c.p is not None:
             test = f"{next(adjusted):.4f}"
         else:
             test = "equal" if not c.differing else f"{c.differing} images differ"
         change = delta(Figure(c.delta.estimate, c.delta.low, c.delta.high), record.n)
-        cells = (c.name, attack if c.on == "adversarial" else "clean", f"{100 * c.old:.2f}", f"{100 * c.fresh:.2f}")
+        cells = (c.name, images[c.on], f"{100 * c.old:.2f}", f"{100 * c.fresh:.2f}")
         table.add_row(*map(escape, (*cells, change, test)))
     stdout().print(table)
     _say(_sentence(found))

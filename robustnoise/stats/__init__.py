@@ -7,6 +7,7 @@ ever NaN. Everywhere n >= 1, draws >= 1 and confidence lies inside (0, 1); whate
 `BadParameter`. What couldn't be measured is None at the caller, so an empty array is an error here.
 """
 
+from robustnoise.stats.again import same_chances as same_chances
 from robustnoise.stats.common import Counts as Counts
 from robustnoise.stats.common import Delta as Delta
 from robustnoise.stats.common import Floats as Floats

@@ -169,12 +169,13 @@ class Compared:
 
     Args:
         name: of the victim.
-        on: ``"clean"`` or ``"adversarial"``.
+        on: ``"clean"``, ``"adversarial"``, or ``"select"``: the draws that choose the worst attack.
         old: accuracy in the row.
         fresh: accuracy now.
-        delta: fresh minus old, image by image; its p is of the paired test.
+        delta: fresh minus old, image by image.
         differing: images whose answers differ, where the victim is deterministic; None for a stochastic one.
         same_net: whether the victim that was asked has the digest of the row's.
+        p: of "each image is right as often as in the row" (`stats.same_chances`); None for a deterministic one.
     """
 
     name: str
@@ -184,6 +185,7 @@ class Compared:
     delta: stats.Delta
     differing: int | None
     same_net: bool
+    p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ class Rescored:
     @property
     def adjusted(self) -> list[float]:
         """Holm's p-values of the stochastic comparisons, in their order."""
-        return [float(p) for p in stats.holm([c.delta.p_value for c in self.comparisons if c.differing is None])]
+        return [float(p) for p in stats.holm([c.p for c in self.comparisons if c.p is not None])]
 
     @property
     def holds(self) -> bool:
@@ -235,15 +237,21 @@ def compare(row: EvaluationRecord, fresh: EvaluationRecord, *, made_again: bool)
         for on in ("clean", "adversarial"):
             old, new = getattr(old_arm, on), getattr(new_arm, on)
             name = old_arm.victim["name"]
-            if old is not None and new is not None and (name, on) not in found:
-                found[name, on] = _compared(old_arm, new_arm, on, old, new, fresh)
+            if old is None or new is None or (name, on) in found:
+                continue
+            found[name, on] = _compared(old_arm, new_arm, on, old, new, fresh)
+            if old.select is not None and new.select is not None:
+                chose, anew = (replace(t, right=t.select, abstained=np.zeros_like(t.select)) for t in (old, new))
+                found[name, "select"] = _compared(old_arm, new_arm, "select", chose, anew, fresh)
     return Rescored(list(found.values()), made_again)
 
 
 def _compared(old_arm: Arm, new_arm: Arm, on: str, old: Tally, new: Tally, fresh: EvaluationRecord) -> Compared:
     name = old_arm.victim["name"]
-    delta = stats.paired_delta(new.right, new.draws, old.right, old.draws, fresh.rng("rescore", name, on))
+    counts = (new.right, new.draws, old.right, old.draws)
+    delta = stats.paired_delta(*counts, fresh.rng("rescore", name, on))
     exact = not old_arm.stochastic and not new_arm.stochastic
     differing = int(np.count_nonzero((old.right != new.right) | (old.abstained != new.abstained))) if exact else None
     same_net = old_arm.victim["digest"] == new_arm.victim["digest"]
-    return Compared(name, on, old.accuracy, new.accuracy, delta, differing, same_net)
+    p = None if exact else stats.same_chances(*counts, fresh.rng("rescore", name, on, "chances"))
+    return Compared(name, on, old.accuracy, new.accuracy, delta, differing, same_net, p)
