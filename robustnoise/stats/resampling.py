@@ -33,7 +33,7 @@ def mean_interval(values: Floats, rng: np.random.Generator, confidence: float = 
     if np.ptp(values) < TIE:
         return widest
     found = bootstrap(values, rng, confidence)[0]
-    if _inverse_freedom(values) + 1 / values.size <= 1 / FEW:
+    if not rests_on_few(values):
         return found
     return Interval(min(found.low, widest.low), max(found.high, widest.high))
 
@@ -89,6 +89,11 @@ def bca(values: Floats, rng: np.random.Generator, z: float) -> tuple[Interval, s
             levels = [NORMAL.cdf(bias + x / scale) for x, scale in zip(shifted, scales, strict=True)]
     low, high = np.quantile(means, levels).tolist()
     return Interval(min(low, estimate), max(high, estimate)), method
+
+
+def rests_on_few(values: Floats) -> bool:
+    """Whether the variance of values that are not all equal rests on fewer than `FEW` images (m of `bootstrap`)."""
+    return _inverse_freedom(values) + 1 / values.size > 1 / FEW
 
 
 def _inverse_freedom(values: Floats) -> float:

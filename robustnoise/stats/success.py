@@ -8,7 +8,7 @@ import numpy as np
 
 from robustnoise.errors import BadParameter
 from robustnoise.stats.common import TIE, Counts, Interval, check_counts, two_sided_z
-from robustnoise.stats.resampling import bootstrap
+from robustnoise.stats.resampling import bootstrap, rests_on_few
 from robustnoise.stats.scores import wilson, wilson_limits
 
 
@@ -46,7 +46,8 @@ def attack_success(
     where no attacked image is ever right, and for c_i in {0, 1} it is the share of the deterministic victim. From k_i
     right of R clean and r_i of A attacked draws, which are independent given the image, c_i^2 is estimated without bias
     by C(k_i, 2) / C(R, 2). The interval is that of `paired_delta` for the linearised ratio: it resamples
-    (c_i^2 - c_i a_i - estimate c_i^2) / mean c_i^2 over images.
+    (c_i^2 - c_i a_i - estimate c_i^2) / mean c_i^2 over images, and holds Wilson's for that share of the initially
+    right where few images decide it.
 
     Args:
         clean_right: shape (n,), whole counts in 0..clean_draws.
@@ -79,9 +80,11 @@ def attack_success(
     lost_terms = twice - k / clean_draws * r / draws
     estimate = float(lost_terms.sum() / twice.sum())
     residual = (lost_terms - estimate * twice) / twice.mean()
-    if np.ptp(residual) < TIE:  # nothing to resample: as `mean_interval` of equal values
-        interval = wilson_limits(min(max(estimate, 0.0), 1.0) * initially, initially, z)
-    else:
+    # Where little or nothing can be resampled, as `mean_interval`.
+    interval = wilson_limits(min(max(estimate, 0.0), 1.0) * initially, initially, z)
+    if np.ptp(residual) >= TIE:
         around, _ = bootstrap(residual, rng, confidence)
-        interval = Interval(estimate + around.low, estimate + around.high)
+        widest, interval = interval, Interval(estimate + around.low, estimate + around.high)
+        if rests_on_few(residual):
+            interval = Interval(min(interval.low, widest.low), max(interval.high, widest.high))
     return Success(estimate, min(interval.low, estimate), max(min(interval.high, 1.0), estimate), initially)

@@ -67,6 +67,20 @@ def test_the_interval_covers_the_true_share(monkeypatch: pytest.MonkeyPatch) -> 
     assert abs(held / boards - 0.95) < 4 * math.sqrt(0.95 * 0.05 / boards)
 
 
+def test_the_interval_covers_where_hardly_an_image_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image in 1,000 is lost for good, two at times: of n = 1,000 often none of the first kind is met."""
+    monkeypatch.setattr(resampling, "RESAMPLES", 999)
+    rng, boards, n = generator(4), 200, 1_000
+    held = 0
+    for _ in range(boards):
+        u = rng.random(n)
+        attacked = rng.binomial(DRAWS, np.where(u < 0.001, 0.0, np.where(u < 0.003, 0.9, 1.0)))
+        found = stats.attack_success(np.full(n, DRAWS), DRAWS, attacked, DRAWS, rng)
+        assert found is not None
+        held += found.low <= 0.0012 <= found.high
+    assert held / boards > 0.95 - 4 * math.sqrt(0.95 * 0.05 / boards)
+
+
 def test_images_are_paired() -> None:
     with pytest.raises(BadParameter, match="pair them by image id"):
         stats.attack_success(np.ones(3, int), 1, np.ones(4, int), 1, generator())
