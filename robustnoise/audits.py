@@ -196,9 +196,16 @@ class AuditRecord:
 
     def worst(self, measures: list[Measure]) -> stats.Floats:
         """(n,) right counts under the worst of `measures` (one or more), chosen and counted on different draws."""
-        tallies = [m.tally for m in measures if m.tally is not None]
-        select = np.stack([t.right if t.select is None else t.select for t in tallies])
-        return stats.worst_case(select, np.stack([t.right for t in tallies]))
+        return stats.worst_case(*_halves(measures))
+
+    def least(self, measures: list[Measure]) -> stats.Floats:
+        """The same if the worst attack of an image is chosen on the draws that it is counted on."""
+        return stats.least_case(*_halves(measures))
+
+
+def _halves(measures: list[Measure]) -> tuple[list[stats.Counts], list[stats.Counts]]:
+    tallies = [m.tally for m in measures if m.tally is not None]
+    return [t.right if t.select is None else t.select for t in tallies], [t.right for t in tallies]
 
 
 def _measures(ladder: list[Mapping[str, Any]], counts: list[Mapping[str, Any]], n: int) -> Iterator[Measure]:

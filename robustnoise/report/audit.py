@@ -62,7 +62,7 @@ class Audit:
         if not done:
             return None
         right, draws = self.record.worst(done), self.record.clean.draws
-        interval = stats.accuracy_interval(right, draws, self.record.rng("worst", *roles))
+        interval = stats.worst_interval(right, self.record.least(done), draws, self.record.rng("worst", *roles))
         return Figure(float(right.mean() / draws), *interval)
 
     @cached_property

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from robustnoise import stats
 from robustnoise.records import EvaluationRecord
 
@@ -21,9 +19,7 @@ class Worst:
 
     Args:
         right: (n,) right answers; fractional where attacks were equally bad.
-        least: (n,) the same if the attack is chosen on the draws that it is scored on, of which all count. In
-            expectation it is never above the true worst case of a stochastic victim, as `right` is never below.
-            Both are the truth where nothing is chosen, or answers aren't random.
+        least: (n,) the same if the attack is chosen on the draws that it is scored on (`stats.least_case`).
         draws: that both are out of.
         row: one of the rows that it is made of; it lends the stream of resampling.
     """
@@ -44,8 +40,8 @@ class Worst:
         return stats.single(self.least, self.draws)
 
     def interval(self) -> stats.Interval:
-        """95 % interval over images."""
-        return stats.accuracy_interval(self.right, self.draws, self.row.rng("worst"))
+        """95 % interval over images, whichever way the worst attacks are chosen."""
+        return stats.worst_interval(self.right, self.least, self.draws, self.row.rng("worst"))
 
     def surely_above(self, other: Worst, level: float) -> bool:
         """Whether the paired difference, image by image, is above 0 in a one-sided test at `level`.
@@ -61,10 +57,9 @@ def worst_of(rows: Sequence[EvaluationRecord]) -> Worst:
     For a stochastic victim the worst attack of an image is chosen on the select draws and scored on the others.
     """
     tallies = [r.victim.scored for r in rows]
+    scored = [t.right for t in tallies]
     select = [t.right if t.select is None else t.select for t in tallies]
-    scored = np.stack([t.right for t in tallies])
-    right = stats.worst_case(np.stack(select), scored)
-    least = right if len(rows) == 1 else (scored + np.stack(select)).min(axis=0) / 2
+    right, least = stats.worst_case(select, scored), stats.least_case(select, scored)
     return Worst(right, least, tallies[0].draws, rows[0])
 
 

@@ -21,6 +21,7 @@ from robustnoise.stats.power import smallest_delta as smallest_delta
 from robustnoise.stats.power import too_few as too_few
 from robustnoise.stats.resampling import accuracy_interval as accuracy_interval
 from robustnoise.stats.resampling import mean_interval as mean_interval
+from robustnoise.stats.resampling import worst_interval as worst_interval
 from robustnoise.stats.scores import clopper_pearson_low as clopper_pearson_low
 from robustnoise.stats.scores import mcnemar as mcnemar
 from robustnoise.stats.scores import tango as tango
@@ -33,5 +34,6 @@ from robustnoise.stats.variance import VarianceSplit as VarianceSplit
 from robustnoise.stats.variance import variance_split as variance_split
 from robustnoise.stats.verdicts import always_wrong as always_wrong
 from robustnoise.stats.verdicts import any_fail as any_fail
+from robustnoise.stats.verdicts import least_case as least_case
 from robustnoise.stats.verdicts import single as single
 from robustnoise.stats.verdicts import worst_case as worst_case

@@ -52,6 +52,25 @@ def accuracy_interval(right: Counts, draws: int, rng: np.random.Generator, confi
     return mean_interval(counts / draws, rng, confidence)
 
 
+def worst_interval(
+    right: Floats, least: Floats, draws: int, rng: np.random.Generator, confidence: float = 0.95
+) -> Interval:
+    """Interval in [0, 1] of a worst case, from the lower limit of `least_case` to the upper one of `worst_case`.
+
+    The truth lies between what the two expect, so however the worst attack of an image is chosen, it is held.
+
+    Args:
+        right: (n,) of `worst_case`.
+        least: (n,) of `least_case`.
+        draws: that both are out of.
+        rng: stream of the resampling.
+    """
+    found = accuracy_interval(right, draws, rng, confidence)
+    if np.array_equal(right, least):
+        return found
+    return Interval(min(found.low, accuracy_interval(least, draws, rng, confidence).low), found.high)
+
+
 def bootstrap(values: Floats, rng: np.random.Generator, confidence: float) -> tuple[Interval, str]:
     """BCa limits for the mean of values that are not all equal, widened for few contributing images; and the method.
 

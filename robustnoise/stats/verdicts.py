@@ -68,3 +68,14 @@ def worst_case(select_right: Sequence[Counts] | Counts, score_right: Sequence[Co
     _, place = np.unique(table.sum(axis=1), return_inverse=True)
     order = table * len(table) + place[:, None]
     return np.average(scored, axis=0, weights=np.equal(order, order.min(axis=0)))
+
+
+def least_case(select_right: Sequence[Counts] | Counts, score_right: Sequence[Counts] | Counts) -> Floats:
+    """As `worst_case`, with the worst attack of each image chosen on the draws that it is scored on; both halves count.
+
+    In expectation never above the true worst case of a stochastic victim, as that of `worst_case` is never below. Both
+    are the same of a deterministic victim, and of one attack, where nothing is chosen.
+    """
+    scored: Floats = np.asarray(score_right, np.float64)
+    least: Floats = scored[0] if len(scored) == 1 else (scored + np.asarray(select_right)).min(axis=0) / 2
+    return least

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from robustnoise import stats
 from robustnoise.errors import BadParameter
+from robustnoise.stats import resampling
 from tests.unit.stats_helpers import Ints, generator
 
 
@@ -117,6 +118,37 @@ def test_worst_case_of_twelve_coins_is_the_coin_but_not_on_the_same_draws() -> N
     expected = sum(scipy.stats.binom.sf(k - 1, half, 0.9) ** 12 for k in range(1, half + 1)) / half
     assert abs(same.mean() - expected) <= 4 * same.std() / math.sqrt(n)
     assert same.mean() < 0.75
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_the_interval_of_a_worst_case_holds_the_truth_however_it_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, idle: bool
+) -> None:
+    """Of 21 attacks 20 do as much as the first, or less: one way to choose is far off the truth either time."""
+    monkeypatch.setattr(resampling, "RESAMPLES", 499)
+    rng, boards, n, draws = generator(9), 20, 5_000, 10
+    held = alone = 0
+    for _ in range(boards):
+        strong = rng.beta(2, 1.2, n)
+        p = np.stack([strong] + [strong ** (0.7 if idle else 1.0)] * 20)
+        select, score = rng.binomial(draws, p), rng.binomial(draws, p)
+        right, least = stats.worst_case(select, score), stats.least_case(select, score)
+        low, high = stats.worst_interval(right, least, draws, rng)
+        held += low <= 2 / 3.2 <= high
+        low, high = stats.accuracy_interval(right if idle else least, draws, rng)
+        alone += low <= 2 / 3.2 <= high
+    assert held >= 18
+    assert alone == 0
+
+
+def test_of_one_attack_and_of_a_deterministic_victim_nothing_is_chosen() -> None:
+    rng = generator(1)
+    table = rng.binomial(10, 0.7, (3, 50))
+    assert np.array_equal(stats.least_case(table[:1], table[1:2]), table[1])
+    answers = 10 * rng.binomial(1, 0.7, (3, 50))
+    right, least = stats.worst_case(answers, answers), stats.least_case(answers, answers)
+    assert np.array_equal(right, least)
+    assert stats.worst_interval(right, least, 10, generator()) == stats.accuracy_interval(right, 10, generator())
 
 
 def test_worst_case_finds_an_attack_that_works() -> None:
