@@ -15,12 +15,12 @@ from robustnoise.board import Board
 from robustnoise.building import from_json
 from robustnoise.compose import split_stages
 from robustnoise.data import Dataset, SplitSizes, load_dataset
-from robustnoise.errors import BadSubmission, RowError
+from robustnoise.errors import BadSubmission, RowError, told
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.cells import NotCached
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.tasks import tasks
-from robustnoise.models.targets.text import TargetText
+from robustnoise.models.targets.text import UNRECORDED, TargetText
 from robustnoise.records import ARMS, Arm, EvaluationRecord
 from robustnoise.store import Store
 from robustnoise.submission.attack import attack_of_row
@@ -47,7 +47,7 @@ class Opening:
         progress: whether a download reports.
         trust_code: whether a Python factory may run.
         journals: the folder of what was paid to endpoints.
-        options: of a submitted target.
+        options: of the target; they win over the card's and the board's.
     """
 
     board: Board
@@ -123,17 +123,30 @@ class Opening:
             if model is None or not split_stages(defense)[0].stages():
                 raise RowError(f"victim {identity['name']!r} came as a Python object, which no row holds.")
             return victim
-        target = TargetText(identity["target"]["text"], identity["target"]["options"])
         if victim.submitted is not None:
+            target = TargetText(identity["target"]["text"], identity["target"]["options"])
             return replace(victim, target=target, classifier=self._submitted(victim.submitted, dataset))
-        for known in self.board.victims:
-            if known.target is not None and known.target.identity() == target.identity():
-                target = known.target
+        target = self._target(identity["target"])
         classifier = target.build(
             input_shape=dataset.input_shape, num_classes=dataset.num_classes, trust_code=self.trust_code,
             journals=self.journals,
         )  # fmt: skip
         return replace(victim, target=target, classifier=classifier)
+
+    def _target(self, said: Mapping[str, Any]) -> TargetText:
+        """What a row says was asked, asked as whoever scores it says: by --option, else as on the board.
+
+        Raises:
+            RowError: the row itself says what to send, to spend, or where to write.
+        """
+        for key in said["options"]:
+            if key in UNRECORDED:
+                raise RowError(
+                    f"the row gives the target option {told(key)}, which no row holds: it is for whoever scores it."
+                )
+        on_board = next((v.target for v in self.board.victims if v.target and v.target.identity() == said), None)
+        asked = {} if on_board is None else on_board.options
+        return TargetText(said["text"], {**said["options"], **asked, **(self.options or {})})
 
     def _submitted(self, submitted: Mapping[str, Any], dataset: Dataset) -> Any:
         card = DefenseCard.model_validate(submitted["card"])
