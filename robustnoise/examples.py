@@ -22,6 +22,7 @@ import numpy.typing as npt
 from robustnoise.errors import RowError, told
 from robustnoise.npy import read_header
 from robustnoise.records import EvaluationRecord
+from robustnoise.regular import read_regular
 from robustnoise.store import pack_arrays
 from robustnoise.threat import ThreatModel
 
@@ -96,9 +97,7 @@ def read(path: Path) -> Examples:
         RowError: not such a file, larger than `MAX_BYTES`, or changed after it was written; the message names it.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise RowError(f"{path}: {path.stat().st_size} bytes; expected at most {MAX_BYTES}.")
-        arrays = _unpack(path.read_bytes())
+        arrays = _unpack(read_regular(path, MAX_BYTES))
         row = arrays["row"].tobytes().decode("ascii")
         found = Examples(row, **{name: arrays[name] for name in DTYPES})
     except (OSError, KeyError, ValueError, TypeError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError,

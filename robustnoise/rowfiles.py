@@ -12,9 +12,12 @@ from typing import Any, TypeVar
 from robustnoise.audits import AuditRecord
 from robustnoise.errors import RowError
 from robustnoise.records import EvaluationRecord, check_written, row_bytes
+from robustnoise.regular import read_regular
 from robustnoise.store import atomic_write
 
 Record = TypeVar("Record", EvaluationRecord, AuditRecord)
+MAX_BYTES = 1 << 30
+"""Of a row or an audit; one of ten million images has 100 MB."""
 MEND = "Remove the file: the run that made it writes it again."
 
 
@@ -82,7 +85,7 @@ def _finite(text: str) -> float:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, MAX_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from None
 

@@ -44,7 +44,7 @@ def problems_of(board: Leaderboard) -> list[str]:
         contents = board.contents()
         problems += _pictures(board, contents.curves)
         written = board.path / "REPORT.md"
-        if not written.exists():
+        if not written.is_file():
             problems.append(f"{written}: absent; 'robustnoise board report {board.path}' writes it.")
         elif written.read_bytes() != board.report(contents).encode():
             problems.append(
@@ -110,7 +110,7 @@ def _pictures(board: Leaderboard, curves: Sequence[CurveView]) -> Iterator[str]:
     wanted = {board.picture(name): view for view in curves for name in picture_names(view)}
     advice = f"'robustnoise board report {board.path}' draws it."
     for path, view in wanted.items():
-        if not path.exists():
+        if not path.is_file():
             yield f"{path}: absent; {advice}"
         elif not shows(path.read_bytes(), view):
             yield f"{path}: doesn't show the numbers of the rows; {advice}"

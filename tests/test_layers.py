@@ -16,7 +16,7 @@ CORE = [p for p in SOURCES if PACKAGES[0] in p.parents]
 LAYERS: list[set[str]] = [
     {"errors"},
     {"rowshape"},
-    {"seeds", "threat", "spec", "recipes", "extras", "foreign", "allocator", "cache", "tensorfile", "npy"},
+    {"seeds", "threat", "spec", "recipes", "extras", "foreign", "allocator", "cache", "tensorfile", "npy", "regular"},
     {"protocols"},
     {"compose", "registry", "building"},
     {"blocks", "data", "models", "training", "oracle", "store"},

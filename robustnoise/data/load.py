@@ -20,7 +20,7 @@ def load_pool(name_or_path: str | Path, *, data_dir: Path | None = None, progres
     if path.is_dir():
         return load_folder(path)
     if path.suffix == ".npz":
-        if not path.exists():
+        if not path.is_file():
             raise DataUnavailable(f"there is no file {path}. Give the path of an existing npz file")
         return load_npz(path)
     if path.exists():

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from robustnoise import building, tensorfile
+from robustnoise import building, regular, tensorfile
 from robustnoise.building import spec_of
 from robustnoise.errors import BadData, BadParameter, RobustnoiseError, told
 from robustnoise.models.classifier import TorchClassifier
@@ -58,15 +56,9 @@ def read_regular(path: str | Path) -> bytes:
         BadData: it is absent, something else, or too large.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        return regular.read_regular(path, MAX_BYTES)
     except (OSError, ValueError) as error:
         raise BadData(f"{path}: {getattr(error, 'strerror', error)}. Expected a file of save_classifier.") from None
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-        os.close(handle)
-        raise BadData(f"{path}: expected a regular file of at most {MAX_BYTES:,} bytes.")
-    with os.fdopen(handle, "rb") as file:
-        return file.read(status.st_size)  # room is made for as many as are asked for
 
 
 def load_classifier(path: str | Path) -> TorchClassifier:

@@ -116,7 +116,7 @@ def _pickle(found: Examples) -> bytes:
         (lambda e: _raw(e, "original.npy", _header("(8, 3, 100000, 100000)")), "in 85 bytes"),
         (lambda e: _raw(e, "original.npy", bytes(files.MAX_BYTES)), "would unpack to more"),
         (_pickle, "object"),
-        (lambda _: bytes(files.MAX_BYTES + 1), "expected at most"),
+        (lambda _: bytes(files.MAX_BYTES + 1), "of at most 8,388,608 bytes"),
     ],
 )
 def test_a_damaged_or_hostile_file_is_refused(

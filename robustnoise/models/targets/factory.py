@@ -18,8 +18,10 @@ from torch import nn
 
 from robustnoise.errors import BadData, BadParameter
 from robustnoise.foreign import seeded_globals
+from robustnoise.models.files import MAX_BYTES
 from robustnoise.models.targets.torch_module import from_torch
 from robustnoise.protocols import Classifier
+from robustnoise.regular import read_regular
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import digest_of
 
@@ -133,7 +135,7 @@ def _pickle_by_value(module: ModuleType) -> None:
 
 def _load(network: nn.Module, path: Path) -> None:
     try:
-        network.load_state_dict(load(path.read_bytes()))
+        network.load_state_dict(load(read_regular(path, MAX_BYTES)))
     except OSError as error:
         raise BadData(f"{path}: {error.strerror}. Expected a safetensors file.") from None
     except (SafetensorError, RuntimeError, ValueError, TypeError) as error:

@@ -12,8 +12,10 @@ import torch
 
 from robustnoise.errors import BadData, BadParameter, RobustnoiseError
 from robustnoise.extras import require
+from robustnoise.models.files import MAX_BYTES
 from robustnoise.models.targets.base import Array, Output, Target, check_shape
 from robustnoise.models.targets.torch_module import channel_values
+from robustnoise.regular import read_regular
 
 INSTALL = "robustnoise[onnx]"
 TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
@@ -119,9 +121,9 @@ def from_onnx(
         MissingExtra: onnx or onnxruntime isn't installed.
     """
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise BadData(f"{path}: {error.strerror}. Expected an ONNX file.") from None
+        content = read_regular(path, MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path}: {getattr(error, 'strerror', error)}. Expected an ONNX file.") from None
     _refuse_external(content, str(path))
     try:
         return OnnxTarget(
