@@ -9,7 +9,7 @@ from collections import Counter
 import typer
 
 from robustnoise.cache import store_root
-from robustnoise.errors import BadParameter
+from robustnoise.errors import BadParameter, StoreError
 from robustnoise.store import Store
 
 
@@ -52,10 +52,8 @@ def repair() -> None:
     """Remove what can't be used, saying what. Not to be run beside a run of the same store."""
     store = open_store()
     removed = 0
-    for path, cell, reason in list(store.damaged()):
-        path.unlink()
-        for sha256 in cell.outputs.values() if cell else ():
-            store.object_path(sha256).unlink(missing_ok=True)
+    for path, _, reason in list(store.damaged()):
+        path.unlink()  # its objects, but for those that another cell has too, are left over now
         print(f"removed: {reason.split('. Nothing')[0]}")
         removed += 1
     for path in [*store.leftovers(), *store.damaged_checkpoints()]:
@@ -69,5 +67,13 @@ def clear(*, yes: bool) -> None:
     store = open_store()
     if not yes:
         typer.confirm(f"Delete all finished work in {store.root}?", abort=True)
-    shutil.rmtree(store.root, ignore_errors=True)
+    try:
+        # What is in it, not the folder: that may be a link to a larger disk.
+        for path in list(store.root.iterdir()) if store.root.exists() else ():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    except OSError as error:
+        raise StoreError(
+            f"can't delete {error.filename or store.root}: {error.strerror or error}. Some of the store is still "
+            "there; check permissions, end what runs on it, and run the same command again."
+        ) from error
     print(f"deleted {store.root}")

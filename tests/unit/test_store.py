@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robustnoise.cli import caching
 from robustnoise.errors import CorruptArtifact, StoreError
 from robustnoise.store import Store, atomic_write, cell_key, pack_arrays, unpack_arrays
 
@@ -172,3 +173,45 @@ def test_no_pickle_on_the_way_in_or_out(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", a=np.array([{"x": 1}], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle"):
         unpack_arrays((tmp_path / "bad.npz").read_bytes())
+
+
+def test_repair_keeps_what_a_damaged_cell_shares_with_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNOISE_CACHE", str(tmp_path))
+    store = caching.open_store()
+    damaged = store.put("substitute", {"n": 2}, {"weights": b"shared", "weights-1": b"own"})
+    store.put("substitute", {"n": 1}, {"weights": b"shared"})
+    store.object_path(damaged.outputs["weights-1"]).write_bytes(b"else")
+    caching.repair()
+    assert store.get("substitute", {"n": 2}) is None
+    whole = store.get("substitute", {"n": 1})
+    assert whole is not None
+    assert store.read(whole, "weights") == b"shared"
+    assert [*store.damaged(), *store.leftovers()] == []
+
+
+def test_a_store_that_is_a_link_is_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBUSTNOISE_CACHE", str(tmp_path))
+    store = caching.open_store()
+    (tmp_path / "disk").mkdir()
+    store.root.symlink_to(tmp_path / "disk")
+    store.put("train", {"a": 1}, {"weights": b"x"})
+    caching.clear(yes=True)
+    assert list((tmp_path / "disk").iterdir()) == []
+    store.put("train", {"a": 1}, {"weights": b"x"})
+
+
+def test_what_cannot_be_deleted_is_not_called_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ROBUSTNOISE_CACHE", str(tmp_path))
+    caching.open_store().put("train", {"a": 1}, {"weights": b"x"})
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(StoreError, match="can't delete .*Permission denied"):
+        caching.clear(yes=True)
+    assert "deleted" not in capsys.readouterr().out
