@@ -80,7 +80,7 @@ class Tally:
         draws, passes = plain["draws"], plain.get("passes")
         if type(draws) is not int or draws < 1:
             raise RowError(f"draws = {draws!r}: expected a whole number of at least 1.")
-        if passes is not None and (not isinstance(passes, int) or passes < 0):
+        if passes is not None and (not isinstance(passes, int) or not 0 <= passes < 2**63):
             raise RowError(f"passes = {passes!r}: expected a whole number of at least 0, or none.")
         right = unpack(plain["right"], n)
         abstained = np.zeros(n, np.uint16) if plain["abstained"] is None else unpack(plain["abstained"], n)

@@ -46,6 +46,8 @@ def changed(path: str, value: object) -> dict[str, Any]:
     ("path", "value"),
     [
         ("identity.setting.budget", 5),
+        ("outcome.victim.passes", 10**400),
+        ("outcome.victim.clean.passes", 10**400),
         ("identity.setting.threat", 5),
         ("identity.setting.threat", {"norm": "linf", "access": "labels"}),
         ("identity.setting.data", None),
