@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -33,6 +34,7 @@ def _run(stop: Stop) -> NoReturn:
         code = app(standalone_mode=False)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except RobustnoiseError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -40,6 +42,11 @@ def _run(stop: Stop) -> NoReturn:
     except KeyboardInterrupt:
         print(f"\n{stop.line}", file=sys.stderr)
         sys.exit(stop.code)
+    except OSError as error:  # what no message foresaw: standard output on a full disk, a folder that may not be read
+        print(f"{type(error).__name__}: {error}.", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            sys.stdout.close()  # else what it can't take is tried, and told of, again as the process ends
+        sys.exit(2)
     except Exception as error:
         exit_code = getattr(error, "exit_code", None)
         if exit_code is None or not hasattr(error, "format_message"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from robustnoise.errors import StoreError
 from robustnoise.harness.runner import run
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.store import Store, atomic_write
+from tests.e2e.conftest import command
 from tests.faults.conftest import Finished
 
 INPUTS = {"seed": 1}
@@ -192,3 +194,11 @@ def test_a_read_only_store_serves_what_is_finished_and_refuses_the_rest(
     }
     with pytest.raises(StoreError, match=os.strerror(number)):
         run(experiment(undisturbed.folder), Store(tmp_path / "other"))
+
+
+def test_an_output_that_takes_no_more_is_named(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command("plugins", "--json"), stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, "OSError: [Errno 28] No space left on device.\n")
