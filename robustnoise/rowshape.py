@@ -43,7 +43,7 @@ class DataPart(Part):
 class ThreatPart(Part):
     """The ball."""
 
-    norm: str
+    norm: Literal["linf", "l2"]
     eps: Distance
     access: str
 

@@ -22,6 +22,9 @@ from robustnoise.store import IDENTITY
 from robustnoise.threat import Access, Budget, ThreatModel
 from robustnoise.training import Precision, need_bfloat16
 
+MOST_THREADS = 1024
+"""Where more are asked for, the system may end the process."""
+
 
 @dataclass(frozen=True)
 class Victim:
@@ -190,6 +193,8 @@ class Experiment:
         check_parts(self.victims, self.attacks, self.threat, self.undefended)
         if not 1 <= self.draws <= 10_000:
             raise BadParameter(f"draws = {self.draws}: expected 1 to 10000.")
+        if not 1 <= self.threads <= MOST_THREADS:
+            raise BadParameter(f"threads = {self.threads}: expected 1 to {MOST_THREADS}.")
         try:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from robustnoise.errors import RobustnoiseError
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.spec import digest_of
 from robustnoise.stats import Delta
@@ -191,6 +192,18 @@ def test_a_row_without_an_attack_is_rescored_on_clean_images(
         assert cli("board", "rescore", str(path), "--json") == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {c["on"] for c in found["comparisons"]} == {"clean"}
+
+
+@pytest.mark.parametrize("threads", [-1, 10**6, None])
+def test_a_row_starts_no_more_threads_than_a_board(run: Path, threads: int | None) -> None:
+    path = path_of(run, "noisy", "null")
+    row = json.loads(path.read_text())
+    row["identity"]["setting"]["threads"] = threads
+    row["digest"] = digest_of(row["identity"])
+    del row["seal"]
+    path.write_text(json.dumps(row))
+    with pytest.raises(RobustnoiseError, match="threads|not supported between"):
+        cli("board", "rescore", str(path))
 
 
 @pytest.mark.parametrize(("row", "board"), [("nowhere.json", None), ("", "."), ("zz", ".")])

@@ -46,6 +46,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
     ("path", "value"),
     [
         ("identity.setting.budget", 5),
+        ("identity.setting.threat", {"norm": "l7", "eps": 0.1, "access": "labels"}),
         ("outcome.victim.passes", 10**400),
         ("outcome.victim.clean.passes", 10**400),
         ("identity.setting.threat", 5),
