@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -63,9 +68,11 @@ class Exchange:
         self._gap = 0.0 if requests_per_second is None else 1 / requests_per_second
         self._next = 0.0
         self._client: Any = None
+        self._stream: Any = None
+        self._ends = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_client": None, "_next": 0.0}
+        return self.__dict__ | {"_client": None, "_stream": None, "_next": 0.0}
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -111,22 +118,50 @@ class Exchange:
             secure = self.url.startswith("https:")
             self._client = httpx.Client(timeout=self.timeout, follow_redirects=False, trust_env=False, verify=secure)
             weakref.finalize(self, self._client.close)
-        ends = time.monotonic() + self.timeout
+        told = {"trace": self._connected}
         try:
-            with self._client.stream("POST", self.url, content=body, headers=headers) as response:
+            with (
+                self._hanging_up(),
+                self._client.stream("POST", self.url, content=body, headers=headers, extensions=told) as response,
+            ):
                 self._check_head(response)
-                found = self._read(response, ends)
+                found = self._read(response)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise NotSent(f"no connection ({type(error).__name__})") from None
         except httpx.TimeoutException:
             raise TryAgain(f"no answer in {self.timeout:g} s") from None
         except httpx.HTTPError as error:
+            if time.monotonic() > self._ends:
+                raise TryAgain(f"no whole answer in {self.timeout:g} s") from None
             # The text of these may hold headers.
             raise TryAgain(f"the connection broke ({type(error).__name__})") from None
         try:
             return CODECS[self.codec].decode(found, output)
         except TargetFailed as error:
             raise TryAgain(str(error)) from None
+
+    @contextmanager
+    def _hanging_up(self) -> Iterator[None]:
+        """End the connection when the time is up: httpx waits as long again for every byte of a head."""
+        self._ends = time.monotonic() + self.timeout
+        timer = threading.Timer(self.timeout, self._hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _connected(self, event: str, info: dict[str, Any]) -> None:
+        """Take one event of httpx's trace."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._stream = info["return_value"]
+            if time.monotonic() > self._ends:
+                self._hang_up()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):  # it is closed, or there was none yet
+            self._stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     def _check_head(self, response: Any) -> None:
         status = response.status_code
@@ -139,14 +174,14 @@ class Exchange:
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise TryAgain("the answer is compressed, though that was declined")
 
-    def _read(self, response: Any, ends: float) -> bytes:
+    def _read(self, response: Any) -> bytes:
         parts, size = [], 0
         for part in response.iter_raw():
             parts.append(part)
             size += len(part)
             if size > self.answer_limit:
                 raise TryAgain(f"the answer has more than {self.answer_limit} bytes")
-            if time.monotonic() > ends:
+            if time.monotonic() > self._ends:
                 raise TryAgain(f"no whole answer in {self.timeout:g} s")
         return b"".join(parts)
 
@@ -159,7 +194,7 @@ def retry_after(text: str | None) -> float | None:
         return float(text.strip()[:9])
     try:
         when = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
     return max(0.0, (when - datetime.now(UTC)).total_seconds())

@@ -96,6 +96,14 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
                     except OSError:
                         break
                 self.close_connection = True
+            elif what == "drip head":
+                for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 80:
+                    time.sleep(0.1)
+                    try:
+                        self.wfile.write(bytes([byte]))
+                    except OSError:
+                        break
+                self.close_connection = True
             elif what == "huge":
                 self.reply(200, b" " * 10_000_000)
                 self.close_connection = True
