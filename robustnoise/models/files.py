@@ -106,7 +106,8 @@ def classifier_from_bytes(content: bytes) -> TorchClassifier:
         raise BadData(f"its architecture can't be built: {told(error, 1000)}") from None
     except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, AttributeError, RuntimeError) as error:
         raise BadData(f"not a classifier of robustnoise: {told(error)}.") from None
-    if not all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point()):
+    # As they are used: a float64 may be finite in the file alone.
+    if not all(bool(torch.isfinite(t).all()) for t in module.state_dict().values() if t.is_floating_point()):
         raise BadData("the weights hold NaN or infinite values.")
     return TorchClassifier(module, shape, classes, architecture)
 

@@ -7,8 +7,12 @@ import struct
 import subprocess
 import sys
 
+import pytest
 import torch
+from safetensors.torch import load, save
 
+from robustnoise import tensorfile
+from robustnoise.errors import BadData
 from robustnoise.models import create
 from robustnoise.models.files import classifier_bytes, classifier_from_bytes
 
@@ -39,3 +43,13 @@ def test_a_file_comes_back_and_its_header_is_in_order_and_aligned() -> None:
     assert list(header["__metadata__"]) == sorted(header["__metadata__"])
     weights = classifier_from_bytes(content).module.state_dict()
     assert all(torch.equal(weights[k], v) for k, v in net.module.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [torch.tensor(1e300, dtype=torch.float64), torch.tensor(torch.nan)])
+def test_weights_that_are_no_numbers_where_they_are_used_are_refused(value: torch.Tensor) -> None:
+    content = classifier_bytes(create("mlp(hidden=8)", (1, 8, 8), 10))
+    tensors = load(content)
+    name = min(tensors)
+    tensors[name] = value.expand_as(tensors[name]).clone()
+    with pytest.raises(BadData, match="NaN or infinite"):
+        classifier_from_bytes(save(tensors, metadata=tensorfile.metadata(content)))
