@@ -102,7 +102,7 @@ class _Check:
         except (RobustnoiseError, KeyError, TypeError):
             self._absent("weights", identity["name"])
             return
-        images, seed = record.setting["data"]["splits"]["train"], identity.get("seed")
+        images, seed = record.setting["data"].get("splits", {}).get("train"), identity.get("seed")
         key = canonical_json(["train", training, model, images, *_machine(record, seed)])
         found = [cell for cell in self._cells[key] if self._whole(cell, "weights")]
         if not found:
@@ -113,7 +113,7 @@ class _Check:
     ) -> None:
         purpose = "clean" if attack is None else digest_of(attack["spec"])
         name = identity["name"] if attack is None else f"{identity['name']} under {attack['name']}"
-        evaluation = record.setting["data"]["splits"]["evaluation"]
+        evaluation = record.setting["data"].get("splits", {}).get("evaluation")
         key = canonical_json(["score", identity["digest"], evaluation, purpose, tally.draws, *_machine(record)])
         agreeing, whole = [], 0
         for cell in self._cells[key]:

@@ -15,6 +15,8 @@ from robustnoise.leaderboard import Leaderboard
 from robustnoise.records import EvaluationRecord
 from robustnoise.rowfiles import read_row
 from robustnoise.spec import digest_of
+from robustnoise.store import Store
+from robustnoise.submission.artifacts import check_artifacts
 from robustnoise.tally import Tally, pack
 from tests.unit.toy_rows import BOARD, arm, row, tally
 
@@ -93,6 +95,7 @@ def test_whatever_a_row_holds_its_board_can_be_verified_and_shown(tmp_path: Path
         try:
             place.views()
             place.report()
+            check_artifacts(place.rows(), Store(tmp_path / "store"), tmp_path)
         except RowError as error:
             assert path.name in str(error)
         path.unlink()
