@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robustnoise.building import spec_of
 from robustnoise.compose import Defense
+from robustnoise.models.structure import settings_digest, source_digest
 from robustnoise.protocols import (
     Answer,
     Classifier,
@@ -54,6 +55,9 @@ class TorchClassifier:
         self.input_shape = input_shape
         self.num_classes = num_classes
         self.architecture = architecture
+        # Now: in another process the source of a class that came in a pickle isn't found, and a network may keep in
+        # itself what it was asked last.
+        self._told = None if architecture else digest_of([source_digest(module), settings_digest(module)])
 
     @property
     def device(self) -> torch.device:
@@ -62,9 +66,10 @@ class TorchClassifier:
 
     @property
     def digest(self) -> str:
-        """sha256 over the architecture (or the module's printed structure) and every weight and buffer."""
+        """sha256 over the architecture (or the module's structure, settings and code) and every weight and buffer."""
         hasher = hashlib.sha256()
-        structure = spec_of(self.architecture).canonical() if self.architecture else repr(self.module)
+        known = self.architecture
+        structure: object = spec_of(known).canonical() if known else [repr(self.module), self._told]
         hasher.update(digest_of([structure, list(self.input_shape), self.num_classes]).encode())
         for name, tensor in sorted(self.module.state_dict().items()):
             plain = tensor.detach().cpu().contiguous()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Sequence
 
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor, nn
 
 from robustnoise.errors import BadParameter
 from robustnoise.models.classifier import TorchClassifier
+from robustnoise.models.structure import source_digest
 from robustnoise.models.targets.base import check_shape
-from robustnoise.spec import digest_of
 
 
 class Normalised(nn.Module):
@@ -42,19 +41,6 @@ class Normalised(nn.Module):
     def extra_repr(self) -> str:
         """The code of the user's layers: a digest sees the weights, and this is what is done with them."""
         return f"code={self.code}"
-
-
-def source_digest(network: nn.Module) -> str:
-    """sha256 of the source of every class of layer that isn't torch's own; of its name where there is no source."""
-    classes = {type(part) for part in network.modules() if not type(part).__module__.startswith("torch.")}
-    sources = {}
-    for cls in classes:
-        name = f"{cls.__module__}.{cls.__qualname__}"
-        try:
-            sources[name] = inspect.getsource(cls)
-        except (OSError, TypeError):
-            sources[name] = ""
-    return digest_of(sources)
 
 
 def channel_values(
@@ -95,7 +81,7 @@ def from_torch(
 ) -> TorchClassifier:
     """A classifier from a copy of a trained network, with gradients and layers that defenses reach.
 
-    Its digest covers weights, structure and the source of the user's own layers.
+    Its digest covers weights, structure, all attributes of its layers, and the source of the user's own ones.
 
     Args:
         network: float32 (n, C, H, W), normalised where mean and std are given, else in [0, 1], to (n, num_classes)
