@@ -53,5 +53,8 @@ def _run(stop: Stop) -> NoReturn:
             raise
         # A usage error of the command line itself: typer's own wording.
         command = getattr(getattr(error, "ctx", None), "command_path", "robustnoise")
-        print(f"Usage: {error.format_message().rstrip('.')}. '{command} --help' explains.", file=sys.stderr)
+        wrong = error.format_message()
+        if wrong:  # empty where a command alone has just shown its help
+            end = "" if wrong.endswith((".", "?")) else "."
+            print(f"Usage: {wrong}{end} '{command} --help' explains.", file=sys.stderr)
         sys.exit(2)

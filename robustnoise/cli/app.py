@@ -59,7 +59,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 @app.command()
 def run(
     board: Annotated[str, typer.Argument(help="A folder with a board.toml, or the name of a shipped board.")],
-    output: Annotated[Path | None, typer.Option(help="Folder for rows and report [default: runs/BOARD].")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for rows and report. Default: runs/BOARD.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, such as run.draws=20; a changed protocol is unranked.")
     ] = None,
@@ -142,7 +142,7 @@ def evaluate(
     access: AccessName = "labels",
     model: ModelText = "small-cnn",
     undefended: Annotated[
-        str | None, typer.Option(help="The undefended net to compare with [default: plain-training].")
+        str | None, typer.Option(help="The undefended net to compare with. Default: plain-training.")
     ] = None,
     draws: Draws = 10,
     budget: Queries = None,
@@ -187,8 +187,8 @@ def audit_command(
     baseline: Annotated[
         str | None,
         typer.Option(
-            help='What a noisy victim is compared with, its noise off: such as "pgd-training(eps=0.3)" [default: a '
-            "constant answer]."
+            help='What a noisy victim is compared with, its noise off: such as "pgd-training(eps=0.3)". Default: a '
+            "constant answer."
         ),
     ] = None,
     data: DataName = "mnist-5k",
@@ -233,7 +233,7 @@ def certify_command(
     option: TargetOption = None,
     trust_code: Trust = False,
     sigma: Annotated[
-        str | None, typer.Option(help="Standard deviation of the noise [default: that of the victim's smoothing].")
+        str | None, typer.Option(help="Standard deviation of the noise. Default: that of the victim's smoothing.")
     ] = None,
     n0: Annotated[int, typer.Option(min=1, help="Noisy images that select a class.")] = 100,
     n: Annotated[int, typer.Option(min=1, help="Noisy images that count its answers; the paper has 100,000.")] = 1000,
@@ -317,7 +317,7 @@ def plugins(
 def new(
     kind: Annotated[str, typer.Argument(help="defense or attack.")],
     name: Annotated[str, typer.Argument(help="Of the plugin and its package, such as my-noise.")],
-    output: Annotated[Path | None, typer.Option(help="The new folder [default: the name, in this folder].")] = None,
+    output: Annotated[Path | None, typer.Option(help="The new folder. Default: the name, in this folder.")] = None,
 ) -> None:
     """Write a small package with one working plugin, which keeps its contracts; docs/plugins.md goes on from there."""
     from robustnoise.cli.authoring import new_package

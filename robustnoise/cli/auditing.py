@@ -34,7 +34,9 @@ def audit_victim(
 ) -> int:
     """Audit a stack, a target, or a target behind inference stages, and show it; the exit code."""
     if defense is None and target is None:
-        raise BadParameter("expected a victim, --target or both.")
+        raise BadParameter(
+            "expected a victim, --target or both: 'robustnoise audit \"plain-training | layer-noise(snr_db=20)\"'."
+        )
     if defense is not None and target is None:
         refuse_target(defense, f"audit --target {defense}")
     load_plugins(setting.plugins)

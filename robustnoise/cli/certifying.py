@@ -41,7 +41,9 @@ def certify_victim(
 ) -> None:
     """Certify a stack, a target, or a target behind inference stages; show it, and write it where that is asked for."""
     if defense is None and target is None:
-        raise BadParameter("expected a victim, --target or both.")
+        raise BadParameter(
+            "expected a victim, --target or both: 'robustnoise certify \"plain-training | smoothing(sigma=0.25)\"'."
+        )
     if numbers.output is not None:
         require_matplotlib()
     load_plugins(setting.plugins)

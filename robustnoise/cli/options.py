@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 DataDir = Annotated[
-    Path | None, typer.Option(help="Folder with the canonical files of datasets [env: ROBUSTNOISE_DATA].")
+    Path | None, typer.Option(help="Folder with the canonical files of datasets. Default: that of ROBUSTNOISE_DATA.")
 ]
 Device = Annotated[str, typer.Option(help="Where networks run: cpu, cuda, ...")]
 Jobs = Annotated[
