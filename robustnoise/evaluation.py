@@ -13,6 +13,7 @@ from robustnoise.building import build
 from robustnoise.certificates import Certificates
 from robustnoise.compose import Identity
 from robustnoise.data import Dataset, Split
+from robustnoise.flags import Raised, raised
 from robustnoise.harness import auditing, certifying
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
@@ -101,13 +102,15 @@ class Comparison:
         record: of the second, with the first as its reference.
         robust: paired delta under attack, second minus first.
         clean: paired delta on clean images.
-        sentence: the robust delta in words.
+        sentence: the robust delta in words, with the flags that doubt it.
+        flags: raised on the record.
     """
 
     record: EvaluationRecord
     robust: Figure
     clean: Figure
     sentence: str
+    flags: tuple[Raised, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain fields."""
@@ -116,6 +119,7 @@ class Comparison:
             "clean": asdict(self.clean),
             "n": self.record.n,
             "sentence": self.sentence,
+            "flags": {raised.flag: raised.text for raised in self.flags},
         }
 
 
@@ -131,7 +135,9 @@ def comparison(record: EvaluationRecord, what: str) -> Comparison:
     assert clean is not None
     robust_figure = Figure(robust.estimate, robust.low, robust.high, robust.p_value)
     clean_figure = Figure(clean.estimate, clean.low, clean.high, clean.p_value)
-    return Comparison(record, robust_figure, clean_figure, sentence(what, "robust accuracy", robust_figure, record.n))
+    flags = raised(record)
+    told = sentence(what, "robust accuracy", robust_figure, record.n, flags)
+    return Comparison(record, robust_figure, clean_figure, told, flags)
 
 
 def compare(

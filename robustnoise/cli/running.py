@@ -292,7 +292,7 @@ def compare_victims(first: str, second: str, attack: str, setting: Setting) -> N
     if setting.json:
         print(json.dumps(found.to_json(), allow_nan=False))
         return
-    views = [row_view(r, ranked=False) for r in records if r.victim.victim["name"] in victims]
+    views = [row_view(r, ranked=False, flags=raised(r)) for r in records if r.victim.victim["name"] in victims]
     parts = board_parts(f"{setting.data}, {attack}", Contents(views))
     print_parts(stdout(), [*parts, Line(found.sentence)])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustnoise.flags import Raised
 from robustnoise.report.views import Figure, RowView
 
 FINE = 10_000
@@ -43,10 +44,14 @@ def points(value: float | None, n: int = 0) -> str:
     return "-" if value is None else _signed(value, 2 if n >= FINE else 1)
 
 
-def sentence(what: str, measure: str, figure: Figure, n: int) -> str:
+NOT_OF_THE_NUMBER = ("RANDOMISED", "TRUSTED_CODE")
+"""Flags that say what a victim is, not that a number of it is in doubt."""
+
+
+def sentence(what: str, measure: str, figure: Figure, n: int, flags: Sequence[Raised] = ()) -> str:
     """``"layer-noise changed robust accuracy by -0.4 points [-0.9, +0.1], n = 1,000: no evidence of a gain."``.
 
-    Decimals as for `percent`.
+    Decimals as for `percent`. It names the flags that say that the number is in doubt.
     """
     digits = 2 if n >= FINE else 1
     if figure.low > 0:
@@ -55,6 +60,8 @@ def sentence(what: str, measure: str, figure: Figure, n: int) -> str:
         verdict = "a loss"
     else:
         verdict = "no evidence of a gain" if figure.value <= 0 else "no clear evidence of a gain"
+    doubts = ", ".join(raised.flag for raised in flags if raised.flag not in NOT_OF_THE_NUMBER)
+    verdict += f", but flagged {doubts}" if doubts else ""
     return (
         f"{what} changed {measure} by {_signed(figure.value, digits)} points "
         f"[{_signed(figure.low, digits)}, {_signed(figure.high, digits)}], n = {n:,}: {verdict}."
@@ -70,7 +77,8 @@ def sentences(views: Sequence[RowView]) -> list[str]:
             worst = min(rows, key=lambda v: v.scored.single.value)
             assert worst.delta is not None
             measure = f"robust accuracy under {worst.attack}" if worst.attack else "accuracy"
-            lines.append(sentence(f"{victim} (against {worst.against})", measure, worst.delta, worst.n))
+            what = f"{victim} (against {worst.against})"
+            lines.append(sentence(what, measure, worst.delta, worst.n, worst.flags))
     return lines
 
 

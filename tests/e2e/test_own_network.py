@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from robustnoise.cli.app import app
 from robustnoise.errors import BadParameter
+from robustnoise.flags import Raised
 from robustnoise.report.text import sentence
 from robustnoise.report.views import Figure
 
@@ -65,3 +66,12 @@ def test_a_sentence_has_the_decimals_of_its_images() -> None:
     figure = Figure(0.00153, 0.00031, 0.00284)
     assert "by +0.15 points [+0.03, +0.28], n = 10,000" in sentence("a vote", "accuracy", figure, 10_000)
     assert "by +0.2 points [0.0, +0.3], n = 9,999" in sentence("a vote", "accuracy", figure, 9_999)
+
+
+def test_a_sentence_names_the_flags_that_doubt_its_number_alone() -> None:
+    figure = Figure(0.48, 0.26, 0.69)
+    calm = (Raised("RANDOMISED", "in 10 draws."), Raised("TRUSTED_CODE", "mynet.py."))
+    assert sentence("noise", "accuracy", figure, 20, calm).endswith("n = 20: a gain.")
+    doubted = (*calm, Raised("TOO_FEW_IMAGES", "few."), Raised("NULL_CONTROL_DROPS", "drops."))
+    said = sentence("noise", "accuracy", figure, 20, doubted)
+    assert said.endswith("n = 20: a gain, but flagged TOO_FEW_IMAGES, NULL_CONTROL_DROPS.")

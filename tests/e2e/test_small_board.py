@@ -342,6 +342,9 @@ def test_compare_ends_in_one_sentence(finished: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "points [" in done.stdout.splitlines()[-1]
     assert "n = 100" in done.stdout.splitlines()[-1]
+    # Few of 100 images tell the two apart: the sentence says so, and the table has the column.
+    assert done.stdout.splitlines()[-1].endswith("a gain, but flagged TOO_FEW_IMAGES.")
+    assert "RANDOMISED TOO_FEW_IMAGES" in " ".join(done.stdout.split())
 
 
 def test_images_that_attacks_won_lie_beside_their_rows(finished: Path, tmp_path: Path) -> None:
