@@ -69,7 +69,8 @@ class Pretrained(Defense):
         if (loaded.input_shape, loaded.num_classes) != (tuple(model.input_shape), model.num_classes):
             raise BadData(
                 f"{self.path}: holds a classifier of {loaded.num_classes} classes for images {loaded.input_shape}; "
-                f"the data has {model.num_classes} classes and images {tuple(model.input_shape)}."
+                f"the data has {model.num_classes} classes and images {tuple(model.input_shape)}. Give the data "
+                "that it is for (--data)."
             )
         return loaded
 

@@ -312,9 +312,16 @@ def _check_access(victim: Victim, attacks: Sequence[Attack], given: Access) -> N
                 f"{', '.join(_closed(victim))}. Audit the victim without it, or attack this one through queries or a "
                 f"substitute. Attacks that fit: {fitting}."
             )
+        needs = attack.needs.name.lower()
+        if attack.needs <= shows:
+            raise BadParameter(
+                f"attack {attack.name!r} needs {needs}, but the threat model gives {given.name.lower()} alone. Give "
+                f"access = {needs} (on the command line --access {needs}), or take attacks that ask for less. Attacks "
+                f"that fit: {fitting}."
+            )
         raise BadParameter(
-            f"attack {attack.name!r} needs {attack.needs.name.lower()}, but victim {victim.name!r} shows "
-            f"{min(given, shows).name.lower()}. Attacks that fit: {fitting}."
+            f"attack {attack.name!r} needs {needs}, but victim {victim.name!r} shows {shows.name.lower()}. "
+            f"Attacks that fit: {fitting}."
         )
 
 

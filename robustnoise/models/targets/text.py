@@ -152,6 +152,6 @@ def _stored(path: Path, input_shape: tuple[int, int, int], num_classes: int) -> 
     if (tuple(loaded.input_shape), loaded.num_classes) != (tuple(input_shape), num_classes):
         raise BadData(
             f"{path}: holds a classifier of {loaded.num_classes} classes for images {tuple(loaded.input_shape)}; the "
-            f"data has {num_classes} classes and images {tuple(input_shape)}."
+            f"data has {num_classes} classes and images {tuple(input_shape)}. Give the data that it is for (--data)."
         )
     return loaded

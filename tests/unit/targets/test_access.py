@@ -63,7 +63,7 @@ def check(classifier: Classifier, access: str, *names: str, defense: Defense | N
     ("output", "access", "names", "words"),
     [
         ("labels", "labels", ("labels-only", "scores-too"), "'scores-too' needs scores, .* 'mine' shows labels"),
-        ("logits", "labels", ("labels-only", "scores-too"), "'scores-too' needs scores, .* 'mine' shows labels"),
+        ("logits", "labels", ("labels-only", "scores-too"), "needs scores, .* gives labels alone.* --access scores"),
         ("logits", "scores", ("labels-only", "scores-too", "logits-too"), "fit: labels-only, scores-too"),
         ("labels", "scores", ("labels-only",), "access = scores, but victim 'mine' answers labels alone"),
         ("probabilities", "logits", ("labels-only",), "access = logits, but victim 'mine' answers scores alone"),
