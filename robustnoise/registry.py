@@ -28,6 +28,8 @@ from robustnoise.recipes import Recipe, Rung, read_ladder, read_recipes
 from robustnoise.spec import (
     Plugin,
     article,
+    child_type,
+    field_types,
 )
 
 GROUP = "robustnoise.plugins"
@@ -198,8 +200,26 @@ class Registry:
             )
         cls = entry.load()
         if kind is not None and cls.kind != kind:
-            raise BadSpec(f"{name!r} is {article(cls.kind)} {cls.kind}, but {article(kind)} {kind} is expected here.")
+            takers = self._takers(kind, cls)
+            advice = (
+                f" These {kind}s take one: {', '.join(takers)}; 'robustnoise plugins {takers[0]}' shows how."
+                if takers
+                else ""
+            )
+            raise BadSpec(
+                f"{name!r} is {article(cls.kind)} {cls.kind}, but {article(kind)} {kind} is expected here.{advice}"
+            )
         return cls
+
+    def _takers(self, kind: str, given: type[Plugin]) -> list[str]:
+        """The plugins of a kind that hold one such as `given`."""
+        found = []
+        for entry in self.entries():
+            if self._kind_of(entry) == kind:
+                held = [child_type(entry.load(), name) for name in field_types(entry.load())]
+                if any(child is not None and issubclass(given, child) for child in held):
+                    found.append(entry.name)
+        return sorted(found)
 
     @staticmethod
     def _kind_of(entry: Entry) -> str | None:

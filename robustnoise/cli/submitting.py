@@ -162,7 +162,11 @@ def find_row(row: str, board: str | None) -> tuple[Leaderboard, EvaluationRecord
         return Leaderboard(path.resolve().parent.parent), read_row(path)
     place = Leaderboard(board)
     paths = [p for p in sorted(place.rows_folder.glob("*.json")) if row and p.name.startswith(row)]
-    if len(paths) != 1:
+    if not paths:
+        raise BadParameter(
+            f"no row of {place.path} starts with {row!r}: 'robustnoise board show {board} --csv' tells the digests."
+        )
+    if len(paths) > 1:
         raise BadParameter(f"{len(paths)} rows of {place.path} start with {row!r}; expected one. Give more digits.")
     return place, read_row(paths[0])
 

@@ -124,8 +124,8 @@ def _smoothed(victim: Classifier, sigma: float | None) -> tuple[Classifier, floa
     if not isinstance(victim, Smoothed):
         if sigma is None:
             raise BadParameter(
-                f"certify: {type(victim).__name__} isn't smoothed. Put smoothing(sigma=...) at the end of its stack, "
-                "or say sigma."
+                "certify: the victim isn't smoothed. Put smoothing(sigma=...) at the end of its stack, or say sigma "
+                "(--sigma)."
             )
         if not sigma > 0:
             raise BadParameter(f"certify: sigma = {sigma}: expected a number above 0, such as 0.25.")

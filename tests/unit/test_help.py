@@ -57,3 +57,11 @@ def test_a_missing_victim_is_asked_for_by_example(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert f"'robustnoise {name} \"plain-training" in _said(monkeypatch, capsys, name)
+
+
+def test_a_digest_that_no_row_has_says_where_digests_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "'robustnoise board show quickstart --csv'" in _said(
+        monkeypatch, capsys, "board", "rescore", "zz", "quickstart"
+    )
