@@ -193,10 +193,15 @@ class Registry:
             names = [e.name for e in self.entries() if kind is None or self._kind_of(e) == kind]
             names += [r.name for r in self.recipes() if r.plugin in names]
             package = name.split("/", maxsplit=1)[0]
-            cause = f" Package {package!r} is broken: {self.broken[package]}." if package in self.broken else ""
+            advice = did_you_mean(name, names)
+            if package in self.broken:
+                advice += f" Package {package!r} is broken: {self.broken[package]}."
+            elif "/" in name and not any(e.name.startswith(f"{package}/") for e in self.entries()):
+                advice = (
+                    f" No package {package!r} is installed: 'pip install -e FOLDER', or give its one file by --plugin."
+                )
             raise UnknownPlugin(
-                f"no {kind or 'plugin'} {name!r}.{did_you_mean(name, names)}{cause} "
-                f"'robustnoise plugins' lists all {len(names)}."
+                f"no {kind or 'plugin'} {name!r}.{advice} 'robustnoise plugins' lists all {len(names)}."
             )
         cls = entry.load()
         if kind is not None and cls.kind != kind:

@@ -160,6 +160,12 @@ def test_a_bad_value_names_parameter_value_and_range(make: Any, parts: list[str]
         ("pgd | pgd", "crafter", BadSpec, "composes defenses; a crafter is expected"),
         ("vote(pgd(3))", "defense", BadParameter, "passes takes no plugin"),
         ("pgd(3, steps=4)", "crafter", BadParameter, "'steps' is given twice"),
+        (
+            "my_own/vote(3)",
+            "defense",
+            UnknownPlugin,
+            r"no defense 'my_own/vote'\. No package 'my_own' is installed: 'pip",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(text: str, kind: str, error: type[Exception], match: str) -> None:
