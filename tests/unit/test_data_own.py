@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import struct
 import sys
 import warnings
@@ -321,3 +322,13 @@ def test_missing_pillow_names_the_extra(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(MissingExtra, match=r"pip install 'robustnoise\[images\]'"):
         load_folder(tmp_path)
+
+
+def test_the_example_of_the_docs_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "targets.md").read_text()
+    (block,) = re.findall(r"```py\n(.*?)```", page.split("## Your own images")[1], re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "docs/targets.md", "exec"), {})
+    data = load_dataset("mine.npz")
+    assert (data.input_shape, data.num_classes) == ((1, 12, 12), 3)
+    assert sum(len(s) for s in (data.train, data.attacker, data.validation, data.evaluation)) == 600
