@@ -22,7 +22,7 @@ TimeLimit = Annotated[
     typer.Option(help="Seconds that a cell may take; then its process is ended and the cell fails. Default: no limit."),
 ]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A one-file plugin; may be given several times.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of training, attacks and scoring.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of training, attacks and scoring. Default: the board's, else 0.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 DataName = Annotated[str, typer.Option(help="A dataset of 'robustnoise data', an npz file or an image folder.")]
 Eps = Annotated[str, typer.Option(help="Radius in pixels of [0, 1]; fractions such as 8/255 are read.")]
