@@ -15,6 +15,9 @@ from robustnoise.board.sweeps import check_published
 from robustnoise.errors import BadBoard, RobustnoiseError, did_you_mean, shown, told
 from robustnoise.harness.experiment import check_parts
 
+CREDENTIAL = "ROBUSTNOISE_AUTH"
+"""How every environment variable begins that a board may send to an endpoint."""
+
 
 def find_board(name_or_path: str | Path) -> Path:
     """The folder of a board: a path, or the name of a board that ships with robustnoise.
@@ -53,7 +56,23 @@ def load_board(path: Path, overrides: Sequence[str] = ()) -> Board:
         raise BadBoard(f"{file}: can't be read as TOML: {told(error)}.") from None
     for override in overrides:
         _set(content, override)
-    return board_from(content, str(file))
+    board = board_from(content, str(file))
+    for name, part in board.file.victims.items():
+        if not isinstance(part, str):
+            _check_options(f"{file}: victims.{name}.options", part.options)
+    return board
+
+
+def _check_options(key: str, options: Mapping[str, Any]) -> None:
+    """Refuse what a file that may be anybody's must not decide."""
+    variable = options.get("auth_env")
+    if variable is not None and not str(variable).startswith(CREDENTIAL):
+        raise BadBoard(
+            f"{key}.auth_env = {told(variable)}: a board may be anybody's, so it sends no variable but one whose name "
+            f"begins with {CREDENTIAL}. Copy the credential into such a one."
+        )
+    if "journal" in options:
+        raise BadBoard(f"{key}.journal: a board names no place to write; leave it out.")
 
 
 def board_from(content: Mapping[str, Any], origin: str) -> Board:

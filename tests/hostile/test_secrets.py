@@ -39,7 +39,7 @@ output = "logits"
 max_rows = {rows}
 batch = 10
 retries = 0
-auth_env = "ENDPOINT_TOKEN"
+auth_env = "ROBUSTNOISE_AUTH_THEIRS"
 [attacks]
 null = "null"
 random-noise = "random-noise"
@@ -56,7 +56,7 @@ def test_the_credential_is_in_nothing_that_is_written_or_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trouble: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setenv("ENDPOINT_TOKEN", f"Bearer {SECRET}")
+    monkeypatch.setenv("ROBUSTNOISE_AUTH_THEIRS", f"Bearer {SECRET}")
     (tmp_path / "board").mkdir()
     with serving() as endpoint:
         endpoint.answer = logits

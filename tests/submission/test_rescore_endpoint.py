@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from robustnoise.errors import BadParameter, RowError
+from robustnoise.errors import BadBoard, BadParameter, RowError
 from robustnoise.spec import digest_of
 from tests.hostile.test_secrets import BOARD, logits
 from tests.submission.conftest import cli
@@ -20,7 +20,7 @@ pytest.importorskip("httpx")
 @pytest.fixture
 def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     """A model that was measured: its run is in the folder ``out``, and the store and journal of the run are gone."""
-    monkeypatch.setenv("ENDPOINT_TOKEN", "Bearer abc")
+    monkeypatch.setenv("ROBUSTNOISE_AUTH_THEIRS", "Bearer abc")
     monkeypatch.setenv("ROBUSTNOISE_CACHE", str(tmp_path / "theirs"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "board").mkdir()
@@ -63,5 +63,17 @@ def test_a_row_names_no_secret_no_place_to_write_and_no_limit(endpoint: Endpoint
     a_row().write_text(json.dumps(row))
     with pytest.raises(RowError, match="is for whoever scores it"):
         cli("board", "rescore", str(a_row()))
+    assert not endpoint.requests
+    assert not Path("here.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "why"), [('auth_env = "HOME"', "auth_env"), ('journal = "here.jsonl"', "no place to write")]
+)
+def test_a_board_names_no_secret_and_no_place_to_write(endpoint: Endpoint, option: str, why: str) -> None:
+    board = Path("board/board.toml")
+    board.write_text(board.read_text().replace('auth_env = "ROBUSTNOISE_AUTH_THEIRS"', option))
+    with pytest.raises(BadBoard, match=why):
+        cli("run", "board", "--output", "again")
     assert not endpoint.requests
     assert not Path("here.jsonl").exists()
