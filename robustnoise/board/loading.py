@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from robustnoise.board.checked import Board
 from robustnoise.board.file import SCHEMA, BoardFile, BudgetPart, DataPart, RunPart, ThreatPart, VictimPart, WrongKey
@@ -126,12 +126,29 @@ UNION = ("str", "VictimPart", "LinePart", "int", "float")
 
 def _why(error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        return "unknown key."
+        *above, key = error["loc"]
+        return f"unknown key.{did_you_mean(str(key), _keys(above))}"
     wrong = _wrong_key(error)
     if wrong:
         return f"{wrong.why}."
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{message[:1].lower()}{message[1:]} (given: {shown(error['input'])})."
+
+
+def _keys(path: Sequence[int | str]) -> list[str]:
+    """The keys of the table at that path of a board."""
+    table: type[BaseModel] = BoardFile
+    for place in path:
+        if place in table.model_fields:  # else it is a name that the board's author gave, or a number
+            table = next(_tables(table.model_fields[str(place)].annotation), table)
+    return list(table.model_fields)
+
+
+def _tables(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _tables(part)
 
 
 def _set(content: dict[str, Any], override: str) -> None:

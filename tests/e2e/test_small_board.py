@@ -249,6 +249,7 @@ def test_a_corrupted_cache_file_is_named_and_repaired(finished: Path) -> None:
     [
         ("victims.noisy=pgd-trainin", "Did you mean 'pgd-training'"),
         ("threat.epsilon=0.1", "threat.epsilon: unknown key"),
+        ("run.draw=3", "run.draw: unknown key. Did you mean 'draws'?"),
         ("threat.eps=8", "write 8/255"),
         ('threat.eps="8/2x"', "neither a number nor a fraction"),
         ("run.undefended=plane", "undefended = 'plane' is none of the victims. Did you mean 'plain'?"),

@@ -48,7 +48,7 @@ def test_a_board_declares_what_each_contrast_is_about() -> None:
         ),
         ({"victim": "noisy", "against": "plain", "on": "audit"}, "audits are never ranked"),
         ({"victim": "noisy", "against": "plain", "on": "clean", "margin": 0.0}, "margin"),
-        ({"victim": "noisy", "against": "plain", "on": "clean", "margn": 0.1}, "unknown key"),
+        ({"victim": "noisy", "against": "plain", "on": "clean", "margn": 0.1}, "unknown key. Did you mean 'margin'"),
     ],
 )
 def test_a_wrong_name_is_refused_with_its_key(keys: dict[str, object], message: str) -> None:
