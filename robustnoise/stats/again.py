@@ -6,7 +6,7 @@ import numpy as np
 from scipy import special
 
 from robustnoise.errors import BadParameter
-from robustnoise.stats.common import TIE, Counts, check_counts
+from robustnoise.stats.common import TIE, Counts, Floats, check_counts
 
 SPREADS = 39_999
 """So that nine p values at Holm's level of 0.001 can still be small enough."""
@@ -35,12 +35,21 @@ def same_chances(a_right: Counts, a_draws: int, b_right: Counts, b_draws: int, r
         raise BadParameter(f"a_right holds {a.size} images, b_right {b.size}: pair them by image id first")
     d = a / a_draws - b / b_draws
     sums = np.zeros((SPREADS, 2))
-    for both, times in zip(*np.unique(a + b, return_counts=True), strict=True):
+    for both, times in zip(*np.unique((a + b).astype(np.int64), return_counts=True), strict=True):
         k = np.arange(max(0, both - b_draws), min(a_draws, both) + 1)
-        chances = special.comb(a_draws, k) * (special.comb(b_draws, both - k) / special.comb(a_draws + b_draws, both))
-        apart = k / a_draws - (both - k) / b_draws
-        spread = rng.multinomial(times, chances / chances.sum(), size=SPREADS)
-        sums += spread @ np.stack([apart, apart**2], axis=1)
+        apart = np.stack([k / a_draws - (both - k) / b_draws] * 2, axis=1) ** [1, 2]
+        if k.size > times:  # few images of many draws: cheaper one by one
+            for _ in range(times):
+                sums += apart[rng.hypergeometric(both, a_draws + b_draws - both, a_draws, SPREADS) - k[0]]
+            continue
+        logs = _log_comb(a_draws, k) + _log_comb(b_draws, both - k)  # a thousand draws have coefficients beyond floats
+        chances = np.exp(logs - logs.max())
+        sums += rng.multinomial(times, chances / chances.sum(), size=SPREADS) @ apart
     seen = np.array([abs(d.sum()), (d**2).sum()])
     as_far = (np.abs(sums) >= seen - TIE).sum(axis=0)
     return min(1.0, 2 * float(1 + as_far.min()) / (1 + SPREADS))
+
+
+def _log_comb(n: int, k: Counts) -> Floats:
+    found: Floats = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
+    return found

@@ -39,3 +39,13 @@ def test_draws_without_noise_say_nothing() -> None:
     assert stats.same_chances(right, 10, right, 10, generator(3)) == 1.0
     with pytest.raises(BadParameter, match="pair them"):
         stats.same_chances(right, 10, right[:2], 10, generator(3))
+
+
+def test_thousands_of_draws_are_counted_too() -> None:
+    """Their binomial coefficients are beyond floats, in either way of spreading."""
+    rng = generator(4)
+    for images, draws in ((3, 10_000), (700, 600)):
+        p = np.full(images, 0.999)
+        right = rng.binomial(draws, p)
+        assert stats.same_chances(right, draws, rng.binomial(draws, p), draws, rng) > 0.01
+        assert stats.same_chances(right, draws, right - right // 2, draws, rng) < 0.001
