@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from functools import partial
-from types import CellType, CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,9 @@ PLAIN = (
     np.generic,
     torch.dtype,
     FunctionType,
+    MethodType,
+    partial,
+    SimpleNamespace,
 )
 
 
@@ -54,17 +58,29 @@ def source_digest(network: nn.Module) -> str:
 
 
 def settings_digest(network: nn.Module) -> str:
-    """sha256 of the attributes of every part that are no weights, and of buffers that are kept out of its state."""
+    """sha256 of every part's attributes that are no weights, of its hooks, and of buffers kept out of its state."""
     found = {}
+    names = {id(part): name for name, part in network.named_modules()}
     for name, part in network.named_modules():
         own = {key: value for key, value in vars(part).items() if key not in OF_TORCH}
         unsaved = {key: part._buffers[key] for key in part._non_persistent_buffers_set}
-        found[name] = _plain([type(part), own, unsaved])
+        told: list[Any] = [type(part), own, unsaved]
+        hooks = [list(hooks.values()) for hooks in (part._forward_pre_hooks, part._forward_hooks)]
+        if any(hooks):
+            told.append(hooks)
+        if isinstance(part, torch.jit.ScriptModule) and part._c._has_method("forward"):
+            code, constants = part.code_with_constants
+            told.append([code, dict(constants.const_mapping)])
+        found[name] = _plain(told, names)
     return digest_of(found)
 
 
-def _plain(value: Any, above: frozenset[int] = frozenset()) -> Any:
-    """JSON that tells `value` from others, the same in every process; `above` are the ids of what holds it."""
+def _plain(value: Any, names: Mapping[int, str], above: frozenset[int] = frozenset()) -> Any:
+    """JSON that tells `value` from others, the same in every process.
+
+    `names` are those of the network's parts by id, each of which is looked at once; `above` are the ids of what holds
+    the value.
+    """
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float | complex | bytes | torch.dtype | torch.device | np.dtype):
@@ -72,13 +88,29 @@ def _plain(value: Any, above: frozenset[int] = frozenset()) -> Any:
     if isinstance(value, type | ModuleType):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value.__name__)}"
     if isinstance(value, Tensor):
-        raw = value.detach().cpu().contiguous().flatten().view(torch.uint8) if value.numel() else torch.empty(0)
-        return [str(value.dtype), list(value.shape), hashlib.sha256(raw.numpy().tobytes()).hexdigest()]
+        return _tensor(value)
     if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
         return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+    if id(value) in names:
+        return ["part", names[id(value)]]
     if id(value) in above:
         return "above"
-    return [_plain(type(value)), *(_plain(part, above | {id(value)}) for part in _parts(value))]
+    above |= {id(value)}
+    parts = [_plain(part, names, above) for part in _parts(value)]
+    if isinstance(value, set | frozenset):
+        parts = sorted(map(digest_of, parts))
+    return [_plain(type(value), names), *parts]
+
+
+def _tensor(value: Tensor) -> list[Any]:
+    told = [str(value.dtype), list(value.shape)]
+    if value.is_meta:  # has no content
+        return [*told, "meta"]
+    if value.layout is not torch.strided:
+        value = value.to_dense()
+    plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    raw = plain.flatten().view(torch.uint8) if value.numel() else torch.empty(0)
+    return [*told, hashlib.sha256(raw.numpy().tobytes()).hexdigest()]
 
 
 def _parts(value: Any) -> list[Any]:
@@ -86,18 +118,27 @@ def _parts(value: Any) -> list[Any]:
     found: list[Any]
     if isinstance(value, Mapping):
         found = [part for pair in value.items() for part in pair]
-    elif isinstance(value, set | frozenset):
-        found = sorted(digest_of(_plain(part)) for part in value)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple | set | frozenset):
         found = list(value)
     elif isinstance(value, CodeType):
         found = [value.co_code, value.co_names, value.co_consts]
     elif isinstance(value, FunctionType):  # its code comes along to other processes, where its source isn't found
         closed = [cell.cell_contents for cell in value.__closure__ or () if cell != CellType()]
         found = [value.__code__, value.__defaults__, value.__kwdefaults__, closed]
+    elif isinstance(value, MethodType):
+        found = [value.__func__, value.__self__]
     elif isinstance(value, partial):
         found = [value.func, value.args, value.keywords]
     else:  # of an object what is plain in it: behind the rest may be a logger, a file, all that there is
-        plain = {k: v for k, v in getattr(value, "__dict__", {}).items() if isinstance(v, PLAIN)}
+        plain = {k: v for k, v in _attributes(value).items() if isinstance(v, PLAIN) or is_dataclass(v)}
         found = [getattr(value, "__name__", ""), getattr(value, "__self__", None), plain]
     return found
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    slots = [getattr(cls, "__slots__", ()) for cls in type(value).__mro__]
+    names = [name for some in slots for name in ([some] if isinstance(some, str) else some)]
+    own = {
+        name: getattr(value, name) for name in names if name not in ("__dict__", "__weakref__") and hasattr(value, name)
+    }
+    return own | getattr(value, "__dict__", {})

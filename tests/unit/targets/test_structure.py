@@ -1,0 +1,139 @@
+"""The digest of a network of the user's own: what it is beside its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MethodType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import robustnoise as rn
+from robustnoise.models.structure import settings_digest
+
+SHAPE, CLASSES = (2, 4, 4), 3
+SETTING: dict[str, Any] = {"input_shape": SHAPE, "num_classes": CLASSES}
+
+
+class Net(nn.Module):
+    """One layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(32, CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.body(x)
+        return out
+
+
+@dataclass(slots=True)
+class Factor:
+    """Layers may be told by objects, too."""
+
+    value: object
+
+    def times(self, x: Tensor) -> Tensor:
+        """A method of an object."""
+        return x * self.value  # type: ignore[operator]
+
+    __call__ = times
+
+
+def hooked(factor: float) -> nn.Module:
+    """A network whose answer a hook changes."""
+    network = Net()
+    network.register_forward_hook(lambda _, __, out: out * factor)
+    return network
+
+
+def replaced(factor: float) -> nn.Module:
+    """A network with a forward of its own."""
+    network = Net()
+
+    def first(self: Net, x: Tensor) -> Tensor:
+        out: Tensor = self.body(x)
+        return out
+
+    def second(self: Net, x: Tensor) -> Tensor:
+        out: Tensor = -self.body(x)
+        return out
+
+    first.__name__ = second.__name__ = "forward"
+    network.forward = MethodType(first if factor == 1 else second, network)  # type: ignore[method-assign]
+    return network
+
+
+def told(by: object) -> Callable[[float], nn.Module]:
+    """Networks that keep `by` of a factor."""
+
+    def make(factor: float) -> nn.Module:
+        network = Net()
+        network.told = by(factor)  # type: ignore[operator]
+        return network
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        hooked,
+        replaced,
+        told(Factor),
+        told(lambda factor: Factor(Factor(factor))),
+        told(lambda factor: Factor(factor).times),
+        told(lambda factor: SimpleNamespace(inner=SimpleNamespace(factor=factor))),
+        told(lambda factor: (torch.eye(2) * factor).to_sparse()),
+        told(lambda factor: torch.tensor([factor * 1j]).conj()),
+        told(lambda factor: torch.empty(int(factor), device="meta")),
+    ],
+)
+def test_the_digest_sees_hooks_methods_and_what_is_inside_objects(make: Callable[[float], nn.Module]) -> None:
+    state = Net().state_dict()
+    digests = []
+    for factor in (1.0, 2.0, 1.0, 2.0):
+        network = make(factor)
+        network.load_state_dict(state)
+        digests.append(rn.models.TorchClassifier(network, **SETTING).digest)
+    assert digests[:2] == digests[2:]
+    assert digests[0] != digests[1]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.jit")
+def test_the_digest_sees_the_code_of_a_traced_network() -> None:
+    def traced(factor: float) -> nn.Module:
+        network = Scaled(Net().eval(), factor)
+        found: nn.Module = torch.jit.trace(network, torch.rand(1, *SHAPE))  # type: ignore[no-untyped-call]
+        return found
+
+    state = traced(1.0).state_dict()
+    digests = []
+    for factor in (1.0, 2.0, 1.0):
+        network = traced(factor)
+        network.load_state_dict(state)
+        digests.append(rn.models.TorchClassifier(network, **SETTING).digest)
+    assert digests[0] == digests[2] != digests[1]
+
+
+class Scaled(nn.Module):
+    """A network times a factor."""
+
+    def __init__(self, network: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.network(x) * self.factor
+        return out
+
+
+def test_parts_that_know_one_another_are_looked_at_once() -> None:
+    """Path by path, twelve would take for ever; a set of parts had no end."""
+    layers = [nn.Linear(1, 1) for _ in range(12)]
+    for layer in layers:
+        layer.peers, layer.group = list(layers), set(layers)  # type: ignore[assignment]
+    assert settings_digest(nn.Sequential(*layers)) != settings_digest(nn.Sequential(*layers[1:]))
