@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from functools import partial
@@ -45,8 +46,11 @@ PLAIN = (
 
 
 def source_digest(network: nn.Module) -> str:
-    """sha256 of the source of every class of layer that isn't torch's own; of its name where there is no source."""
-    classes = {type(part) for part in network.modules() if not type(part).__module__.startswith("torch.")}
+    """sha256 of the source of every class of layer, and of what it inherits from, of its name where there is no source.
+
+    Those of torch and of Python itself are left out.
+    """
+    classes = {cls for part in network.modules() for cls in type(part).__mro__ if not _known(cls)}
     sources = {}
     for cls in classes:
         name = f"{cls.__module__}.{cls.__qualname__}"
@@ -55,6 +59,11 @@ def source_digest(network: nn.Module) -> str:
         except (OSError, TypeError):
             sources[name] = ""
     return digest_of(sources)
+
+
+def _known(cls: type) -> bool:
+    package = cls.__module__.partition(".")[0]
+    return package == "torch" or package in sys.stdlib_module_names - {"__main__"}
 
 
 def settings_digest(network: nn.Module) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import MethodType, SimpleNamespace
 from typing import Any
 
@@ -107,7 +110,7 @@ def test_the_digest_sees_hooks_methods_and_what_is_inside_objects(make: Callable
 def test_the_digest_sees_the_code_of_a_traced_network() -> None:
     def traced(factor: float) -> nn.Module:
         network = Scaled(Net().eval(), factor)
-        found: nn.Module = torch.jit.trace(network, torch.rand(1, *SHAPE))  # type: ignore[no-untyped-call]
+        found: nn.Module = torch.jit.trace(network, torch.rand(1, *SHAPE))
         return found
 
     state = traced(1.0).state_dict()
@@ -137,3 +140,39 @@ def test_parts_that_know_one_another_are_looked_at_once() -> None:
     for layer in layers:
         layer.peers, layer.group = list(layers), set(layers)  # type: ignore[assignment]
     assert settings_digest(nn.Sequential(*layers)) != settings_digest(nn.Sequential(*layers[1:]))
+
+
+BASE = """
+from torch import nn
+
+class Base(nn.Module):
+    def forward(self, x):
+        return self.body(x) * {factor}
+
+class Net(Base):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
+"""
+
+
+def test_the_digest_sees_the_code_that_a_layer_inherits(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = Net().state_dict()
+
+    def inheriting(factor: int) -> str:
+        file = tmp_path / f"v{factor}" / "inheriting.py"
+        file.parent.mkdir()
+        file.write_text(BASE.format(factor=factor))
+        spec = importlib.util.spec_from_file_location("inheriting", file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, "inheriting", module)
+            spec.loader.exec_module(module)
+            network = module.Net()
+            network.load_state_dict(state)
+            return rn.models.from_torch(network, **SETTING).digest
+
+    assert inheriting(1) != inheriting(2)
