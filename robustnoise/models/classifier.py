@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robustnoise.building import spec_of
 from robustnoise.compose import Defense
+from robustnoise.errors import BadParameter, told
 from robustnoise.models.structure import settings_digest, source_digest
 from robustnoise.protocols import (
     Answer,
@@ -43,6 +44,9 @@ class TorchClassifier:
         num_classes: at least 2.
         architecture: the plugin that builds the module, so that it can be stored and rebuilt; None for a module of
             the user's own.
+
+    Raises:
+        BadParameter: the weights can't be frozen, as of a scripted network.
     """
 
     stochastic = False
@@ -51,7 +55,14 @@ class TorchClassifier:
     def __init__(
         self, module: nn.Module, input_shape: tuple[int, int, int], num_classes: int, architecture: Model | None = None
     ) -> None:
-        self.module = module.eval().requires_grad_(False).to(memory_format=memory_layout(module))  # type: ignore[call-overload]
+        try:
+            frozen = module.eval().requires_grad_(False)
+        except RuntimeError as error:
+            raise BadParameter(
+                f"a network whose weights can't be frozen ({told(error)}). Give what was traced or scripted, or "
+                "write it as ONNX (docs/targets.md)."
+            ) from error
+        self.module = frozen.to(memory_format=memory_layout(module))  # type: ignore[call-overload]
         self.input_shape = input_shape
         self.num_classes = num_classes
         self.architecture = architecture

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import robustnoise as rn
+from robustnoise.errors import BadParameter
 from robustnoise.models.structure import settings_digest
 
 SHAPE, CLASSES = (2, 4, 4), 3
@@ -140,6 +141,13 @@ def test_parts_that_know_one_another_are_looked_at_once() -> None:
     for layer in layers:
         layer.peers, layer.group = list(layers), set(layers)  # type: ignore[assignment]
     assert settings_digest(nn.Sequential(*layers)) != settings_digest(nn.Sequential(*layers[1:]))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_network_is_refused_with_what_to_give() -> None:
+    scripted = torch.jit.script(Net().eval())
+    with pytest.raises(BadParameter, match="can't be frozen.*write it as ONNX"):
+        rn.models.TorchClassifier(scripted, SHAPE, CLASSES)
 
 
 BASE = """
