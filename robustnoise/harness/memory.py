@@ -19,7 +19,7 @@ from torch import Tensor
 
 from robustnoise.data import Split
 from robustnoise.harness.scoring import most_frequent
-from robustnoise.models.classifier import InputWrapper, LayerWrapper, Wrapper
+from robustnoise.models.classifier import InputWrapper, LayerWrapper, Wrapper, is_ours
 from robustnoise.protocols import Answer, Classifier, Differentiable
 from robustnoise.seeds import SeedStream
 
@@ -50,6 +50,7 @@ class Memory:
         """
         if (
             not isinstance(classifier, Wrapper)
+            or not is_ours(classifier)
             or isinstance(classifier, Differentiable)
             or not classifier.inner.stochastic
         ):
@@ -59,9 +60,10 @@ class Memory:
     def redrawn(self, classifier: Classifier) -> Classifier:
         """A classifier to be asked about the same images in draw after draw: what is not random inside answers once.
 
-        That is what lies under a wrapper that hands the image on as it is. Any other classifier comes back as it is.
+        That is what lies under a wrapper of robustnoise's own that hands the image on as it is. Any other classifier
+        comes back as it is: a stranger's may do something to the network each time before it asks.
         """
-        if not (isinstance(classifier, Wrapper) and classifier.stochastic):
+        if not (isinstance(classifier, Wrapper) and is_ours(classifier) and classifier.stochastic):
             return classifier
         if isinstance(classifier, (InputWrapper, LayerWrapper)):  # the net sees another image, or draws itself
             return classifier

@@ -12,7 +12,7 @@ from robustnoise.building import build
 from robustnoise.harness.memory import Answers, Memory
 from robustnoise.harness.scoring import most_frequent
 from robustnoise.models.classifier import TorchClassifier, Wrapper
-from robustnoise.protocols import Answer, Classifier, Context
+from robustnoise.protocols import Answer, Classifier, Context, require_modular
 from robustnoise.seeds import SeedStream
 from robustnoise.testing.toys import CLASSES, SHAPE, CoinClassifier, toy_model, toy_split
 
@@ -147,3 +147,35 @@ def test_what_else_a_remembered_classifier_has_is_still_there() -> None:
     assert inner.p == 0.6
     with pytest.raises(AttributeError, match="nothing"):
         _ = inner.nothing
+
+
+class Reaching(Wrapper):
+    """A stranger's, which moves the output layer each time before it asks."""
+
+    def __init__(self, inner: Classifier, size: float) -> None:
+        super().__init__(inner, build("output-noise", "defense"), stochastic=True, state=size)
+        self.size = size
+
+    def predict(self, x: torch.Tensor, *, noise: SeedStream) -> Answer:
+        bias = list(require_modular(self.inner, "a test").module.parameters())[-1]
+        before = bias.clone()
+        try:
+            bias.data.add_(self.size * torch.randn(bias.shape, generator=noise.generator("bias")))
+            return self.inner.predict(x, noise=noise.child("inner"))
+        finally:
+            bias.data.copy_(before)
+
+
+def test_what_a_stranger_does_to_the_network_is_done_in_every_draw_and_for_no_other_victim() -> None:
+    noisy = build("layer-noise(10, power=sample)", "defense").apply(toy_model(), Context())
+    for inner in (toy_model(), noisy):
+        remembering = Memory()
+        for size in (1.0, 5.0):
+            victim = Reaching(inner, size)
+            asked = remembering.redrawn(remembering.attach(victim))
+            for draw in range(3):
+                expected = victim.predict(X, noise=SeedStream(draw)).logits
+                found = asked.predict(X, noise=SeedStream(draw)).logits
+                assert expected is not None
+                assert found is not None
+                assert torch.equal(found, expected)

@@ -19,10 +19,12 @@ from robustnoise.api import (
     Classifier,
     Context,
     Defense,
+    InputWrapper,
     LayerWrapper,
     MissingCapability,
     Modular,
     SeedStream,
+    TorchClassifier,
     require_modular,
 )
 from robustnoise_defenses.noise.draws import Draws, Once
@@ -176,7 +178,7 @@ class Inside(LayerWrapper):
         while layer is not None:
             if isinstance(layer, Inside):
                 places |= {name for effect in layer.effects for name in effect.names}
-            elif isinstance(layer, LayerWrapper):
+            elif not isinstance(layer, (InputWrapper, TorchClassifier)):  # it may draw, or hide one that does
                 return None
             layer = getattr(layer, "inner", None)
         return places

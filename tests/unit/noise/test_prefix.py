@@ -6,7 +6,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustnoise.api import Context, InputWrapper, LayerWrapper, SeedStream, TorchClassifier, build, repeating
+from robustnoise.api import (
+    Answer,
+    Classifier,
+    Context,
+    InputWrapper,
+    LayerWrapper,
+    SeedStream,
+    TorchClassifier,
+    Wrapper,
+    answer_from_logits,
+    build,
+    repeating,
+    require_differentiable,
+    require_modular,
+)
 from robustnoise.harness.scoring import count_draws
 from robustnoise.protocols import Silent
 from robustnoise.testing.toys import toy_split
@@ -133,6 +147,37 @@ def test_noise_of_an_earlier_stage_is_fresh_in_every_pass(own: bool) -> None:
         assert found is not None
         assert expected is not None
         assert torch.equal(found, expected)
+
+
+class Strange(Wrapper):
+    """Noise behind the first layer by a wrapper that doesn't say that it acts inside the network."""
+
+    @property
+    def module(self) -> nn.Module:
+        return require_modular(self.inner, "a test").module
+
+    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
+        inner = require_differentiable(self.inner, "a test")
+        return Own(inner, build("vote(3)", "defense"), stochastic=True).logits(x, noise=noise)
+
+    def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
+        with torch.inference_mode():
+            return answer_from_logits(self.logits(x, noise=noise))
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_a_stranger_around_the_network_draws_afresh_in_every_pass(above: bool) -> None:
+    def strange(inner: Classifier) -> Classifier:
+        return Strange(inner, build("vote(3)", "defense"), stochastic=True)
+
+    noise = build("layer-noise(0, power=sample, layers='5')", "defense")
+    net, ctx = _net(), Context(seed=0)
+    victim = strange(noise.apply(net, ctx)) if above else noise.apply(strange(net), ctx)
+    x = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(1))
+    usual = [victim.predict(x, noise=SeedStream(k)).logits for k in range(3)]
+    with repeating(victim):
+        kept = [victim.predict(x, noise=SeedStream(k)).logits for k in range(3)]
+    assert all(torch.equal(a, b) for a, b in zip(kept, usual, strict=True) if a is not None and b is not None)
 
 
 def test_other_images_are_computed_anew() -> None:
