@@ -29,14 +29,17 @@ class Prefix:
     def __call__(self, x: Tensor) -> Tensor:
         """The network's output for `x`, (n, ...)."""
         children = list(self.module.children())
+        if x.requires_grad:  # what is kept leads back to another image
+            return self._through(children, x)
         # By value: a wrapper between the vote and the network may make another image in every pass.
         if self._made is None or self._seen is None or not torch.equal(self._seen, x):
-            self._seen, out = x.clone(), x
-            for child in children[: self.length]:
-                out = child(out)
-            self._made = out
-        out = self._made
-        for child in children[self.length :]:
+            self._seen = x.clone()
+            self._made = self._through(children[: self.length], x)
+        return self._through(children[self.length :], self._made)
+
+    @staticmethod
+    def _through(children: Iterable[nn.Module], out: Tensor) -> Tensor:
+        for child in children:
             out = child(out)
         return out
 

@@ -180,6 +180,16 @@ def test_a_stranger_around_the_network_draws_afresh_in_every_pass(above: bool) -
     assert all(torch.equal(a, b) for a, b in zip(kept, usual, strict=True) if a is not None and b is not None)
 
 
+def test_gradients_of_one_image_are_its_own_each_time() -> None:
+    victim = build("layer-noise(0, power=sample, layers='5')", "defense").apply(_net(), Context(seed=0))
+    x, inner = torch.rand(5, *SHAPE), require_differentiable(victim, "a test")
+    with repeating(victim):
+        for _ in range(2):
+            leaf = x.clone().requires_grad_(True)
+            (slope,) = torch.autograd.grad(inner.logits(leaf, noise=SeedStream(0)).square().sum(), leaf)
+            assert slope.abs().sum() > 0
+
+
 def test_other_images_are_computed_anew() -> None:
     net, stream = _net(), torch.Generator().manual_seed(1)
     prefix = Prefix(net.module, ["5"])
