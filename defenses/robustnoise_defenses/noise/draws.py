@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -60,6 +60,31 @@ class Once:
             with torch.inference_mode(False), torch.no_grad():
                 self._made[key] = make()
         return self._made[key]
+
+
+class Stored:
+    """Weights as a device holds them, made once for the weights that the network has."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[object, ...], tuple[Tensor, Sequence[object], Tensor]] = {}
+
+    def get(self, name: str, weight: Tensor, effects: Sequence[object], make: Callable[[], Tensor]) -> Tensor:
+        """What `make` gives for product `name`, without gradient.
+
+        Args:
+            name: of the product.
+            weight: of the network. By value: a stage of somebody's own may move the weights in every pass.
+            effects: that `make` follows from.
+            make: called where the last call for `name` was with another weight or other effects.
+        """
+        key = (name, weight.device)
+        known = self._made.get(key)
+        if known is not None and known[1] == effects and torch.equal(known[0], weight):
+            return known[2]
+        # A tensor made in inference mode could take part in no gradient later on.
+        with torch.inference_mode(False), torch.no_grad():
+            self._made[key] = weight.clone(), effects, make()
+        return self._made[key][2]
 
 
 def normals(count: int, stream: SeedStream) -> Tensor:

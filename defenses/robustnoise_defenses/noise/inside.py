@@ -27,7 +27,7 @@ from robustnoise.api import (
     TorchClassifier,
     require_modular,
 )
-from robustnoise_defenses.noise.draws import Draws, Once
+from robustnoise_defenses.noise.draws import Draws, Stored
 from robustnoise_defenses.noise.measure import INPUT, LOGITS, Signals, measure
 from robustnoise_defenses.noise.prefix import Prefix
 from robustnoise_defenses.noise.products import Op, channel_axis, product_names, replaced, running
@@ -149,7 +149,7 @@ class Inside(LayerWrapper):
         self.effects: tuple[Effect, ...] = (*(below.effects if below else ()), effect)
         self.defense = defense
         # The stored weights belong to the whole device, so to the classifier that is asked, not to one of its effects.
-        self.stored = Once()
+        self.stored = Stored()
         self.prefix: Prefix | None = None
 
     def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
@@ -195,7 +195,7 @@ def _how_many(kind: type[InsideDefense], model: object) -> int:
 
 @contextmanager
 def device(
-    module: nn.Module, effects: Sequence[Effect], noise: SeedStream, stored: Once | None = None,
+    module: nn.Module, effects: Sequence[Effect], noise: SeedStream, stored: Stored | None = None,
     prefix: Prefix | None = None,
 ) -> Iterator[None]:  # fmt: skip
     """Run `module` with `effects` in its products; one pass draws from `noise`.
@@ -238,7 +238,7 @@ def _in_order(acting: _Acting) -> _Acting:
 class _Device:
     """The product of `device`, see `products.Product`."""
 
-    def __init__(self, acting: _Acting, stored: Once | None) -> None:
+    def __init__(self, acting: _Acting, stored: Stored | None) -> None:
         self.acting, self.stored = acting, stored
         self.rows = 0
         self._this_pass: dict[str, Tensor] = {}
@@ -263,10 +263,9 @@ class _Device:
 
         if not acting:
             return weight
-        if self.stored is not None:
-            return self.stored.get(name, weight.device, make=make)
         if name not in self._this_pass:  # a recurrent layer asks at every step
-            self._this_pass[name] = make()
+            effects = [effect for effect, _ in acting]
+            self._this_pass[name] = make() if self.stored is None else self.stored.get(name, weight, effects, make)
         return self._this_pass[name]
 
     def before(self, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robustnoise.compose import Defense
 from robustnoise.models import create
+from robustnoise.models.classifier import LayerWrapper
 from robustnoise.protocols import Context
 from robustnoise.seeds import SeedStream
 from robustnoise.testing.toys import toy_split
@@ -201,3 +202,34 @@ def test_logits_and_predictions_meet_the_same_noise(site: str, power: str) -> No
     x = torch.from_numpy(toy_split(16).floats()).requires_grad_()
     answer = noisy.predict(x, noise=NOISE)
     torch.testing.assert_close(noisy.logits(x, noise=NOISE).detach(), answer.logits, atol=1e-4, rtol=1e-4)
+
+
+class MovesWeights(LayerWrapper):
+    """Somebody's own noise on the weights, put back after every pass."""
+
+    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
+        weights = [p for p in self.module.parameters() if p.dim() > 1]
+        before = [p.clone() for p in weights]
+        try:
+            for number, p in enumerate(weights):
+                p.data.add_(torch.randn(p.shape, generator=noise.generator(number)))
+            return self.inner.logits(x, noise=noise.child("inner"))
+        finally:
+            for p, kept in zip(weights, before, strict=True):
+                p.data.copy_(kept)
+
+
+@pytest.mark.parametrize("device", [StuckCells(0.1), DeviceNoise(10), WeightQuantiser(6)], ids=str)
+@pytest.mark.parametrize("above", [False, True])
+def test_a_device_holds_the_weights_that_the_network_has(device: Any, above: bool) -> None:
+    net, x = every_kind(), floats(4)
+
+    def fresh() -> Any:
+        if above:
+            return MovesWeights(device.apply(net, CTX), device, stochastic=True)
+        return device.apply(MovesWeights(net, device, stochastic=True), CTX)
+
+    victim = fresh()
+    for number in range(3):
+        found = victim.logits(x, noise=SeedStream(number))
+        assert torch.equal(found, fresh().logits(x, noise=SeedStream(number)))
