@@ -24,25 +24,10 @@ from robustnoise.spec import digest_of
 OF_TORCH = frozenset(vars(nn.Module()))
 """Attributes that every module has; weights, buffers and parts among them are looked at elsewhere."""
 PLAIN = (
-    bool,
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-    list,
-    tuple,
-    dict,
-    set,
-    Tensor,
-    np.ndarray,
-    np.generic,
-    torch.dtype,
-    FunctionType,
-    MethodType,
-    partial,
-    SimpleNamespace,
-)
+    bool, int, float, complex, str, bytes, list, tuple, dict, set, Tensor, np.ndarray, np.generic, torch.dtype,
+    FunctionType, MethodType, partial, SimpleNamespace,
+)  # fmt: skip
+"""What is followed inside an object of any other kind, beside dataclasses."""
 
 
 def source_digest(network: nn.Module) -> str:

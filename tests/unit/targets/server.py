@@ -70,6 +70,15 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
             endpoint.requests.append((dict(self.headers), len(x)))
             self.act(endpoint.script.pop(0) if endpoint.script else "ok", x, npy)
 
+        def drip(self, content: bytes) -> None:
+            for byte in content:
+                time.sleep(0.1)
+                try:
+                    self.wfile.write(bytes([byte]))
+                except OSError:
+                    break
+            self.close_connection = True
+
         def act(self, what: str, x: Array, npy: bool) -> None:
             said = endpoint.answer(x)
             if npy:
@@ -89,21 +98,9 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
             elif what == "drip":
                 self.reply(200, b"", length=len(good))
-                for byte in good:
-                    time.sleep(0.1)
-                    try:
-                        self.wfile.write(bytes([byte]))
-                    except OSError:
-                        break
-                self.close_connection = True
+                self.drip(good)
             elif what == "drip head":
-                for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 80:
-                    time.sleep(0.1)
-                    try:
-                        self.wfile.write(bytes([byte]))
-                    except OSError:
-                        break
-                self.close_connection = True
+                self.drip(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 80)
             elif what == "huge":
                 self.reply(200, b" " * 10_000_000)
                 self.close_connection = True

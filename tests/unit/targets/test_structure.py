@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import robustnoise as rn
 from robustnoise.errors import BadParameter
 from robustnoise.models.structure import settings_digest
+from robustnoise.seeds import SeedStream
 
 SHAPE, CLASSES = (2, 4, 4), 3
 SETTING: dict[str, Any] = {"input_shape": SHAPE, "num_classes": CLASSES}
@@ -32,6 +33,46 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.body(x)
         return out
+
+
+class Told(nn.Module):
+    """A network that is told things which are in no weight and in no printed structure."""
+
+    def __init__(self, factor: object = 1.0, heads: int = 2, kept: float = 0.0, *, first: bool = False) -> None:
+        super().__init__()
+        self.factor = factor
+        self.attention = nn.MultiheadAttention(4, heads, batch_first=True)
+        self.layer = nn.TransformerEncoderLayer(4, 2, 8, norm_first=first, batch_first=True)
+        self.last = nn.Linear(32, CLASSES)
+        self.register_buffer("kept", torch.tensor(kept), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.asked = x
+        x = self.layer(self.attention(*3 * [x.flatten(1, 2) - self.kept])[0])
+        out: Tensor = self.last(x.flatten(1))
+        return out * self.factor if isinstance(self.factor, float) else self.factor(out)  # type: ignore[operator]
+
+
+def scaled(factor: float) -> Callable[[Tensor], Tensor]:
+    return lambda x: x * factor
+
+
+@pytest.mark.parametrize("make", [rn.models.from_torch, rn.models.TorchClassifier])
+def test_the_digest_of_a_network_follows_all_that_it_was_told(make: Callable[..., Any]) -> None:
+    more: list[dict[str, Any]] = [
+        {}, {"factor": 2.0}, {"factor": torch.relu}, {"factor": scaled(1.0)}, {"factor": scaled(2.0)}, {"heads": 4},
+        {"kept": 1.0}, {"first": True},
+    ]  # fmt: skip
+    state, digests = Told().state_dict(), []
+    for told in [*more, *more]:
+        network = Told(**told)
+        network.load_state_dict(state)
+        found = make(network, **SETTING)
+        digests.append(found.digest)
+        found.predict(torch.rand(2, *SHAPE), noise=SeedStream(0))
+        assert found.digest == digests[-1]  # though it has kept what it was asked
+    assert digests[: len(more)] == digests[len(more) :]
+    assert len(set(digests)) == len(more)
 
 
 @dataclass(slots=True)
