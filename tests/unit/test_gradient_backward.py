@@ -28,7 +28,9 @@ def test_the_gradient_is_that_of_the_convolution(
     y = nn.functional.conv2d(x, weight, stride=stride, padding=padding)
     slope = torch.randn(y.shape, generator=generator, dtype=torch.float64)
     (expected,) = torch.autograd.grad(y, x, slope)
-    assert torch.allclose(image_gradient(slope, weight, x.shape, stride, padding), expected, atol=1e-12)
+    for together in (1, 2, 3):
+        found = image_gradient(slope, weight, x.shape, stride, padding, together)
+        assert torch.allclose(found, expected, atol=1e-12)
 
 
 def _used(monkeypatch: pytest.MonkeyPatch, layer: nn.Conv2d, x: Tensor, kind: torch.dtype | None = None) -> bool:
@@ -41,7 +43,7 @@ def _used(monkeypatch: pytest.MonkeyPatch, layer: nn.Conv2d, x: Tensor, kind: to
         return own(*args)
 
     monkeypatch.setattr(backward, "image_gradient", counted)
-    monkeypatch.setattr(backward, "_same_bits", lambda *_: True)
+    monkeypatch.setattr(backward, "_agreeing_side", lambda *_: 1)
     leaf = x.clone().requires_grad_(True)
     with torch.autocast("cpu", kind, enabled=kind is not None):
         y = QuickConv(layer)(leaf)
@@ -120,18 +122,18 @@ def test_autocast_around_the_way_back_changes_no_bit() -> None:
 
 def test_what_is_known_of_one_engine_is_not_taken_for_another() -> None:
     layer, x = _conv(), torch.rand(16, 1, 28, 28, generator=torch.Generator().manual_seed(1))
-    backward._same_bits.cache_clear()
+    backward._agreeing_side.cache_clear()
     try:
         for enabled in (True, False):
             torch._C._set_mkldnn_enabled(enabled)  # torch.backends.mkldnn.flags warns where there is no Intel GPU
             assert torch.equal(_slopes(x, QuickConv(layer)), _slopes(x, layer))
     finally:
         torch._C._set_mkldnn_enabled(True)
-    assert backward._same_bits.cache_info().misses == 2
+    assert backward._agreeing_side.cache_info().misses == 2
 
 
 def test_second_gradients_are_refused_and_not_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backward, "_same_bits", lambda *_: True)
+    monkeypatch.setattr(backward, "_agreeing_side", lambda *_: 1)
     leaf = torch.rand(16, 1, 28, 28).requires_grad_(True)
     (slope,) = torch.autograd.grad(QuickConv(_conv())(leaf).square().sum(), leaf, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
@@ -162,23 +164,23 @@ def test_a_flattening_hands_back_the_layout_of_the_activations() -> None:
 
 def test_where_bits_would_differ_torchs_way_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backward, "image_gradient", lambda g, _, shape, *__: torch.zeros(shape, dtype=g.dtype))
-    backward._same_bits.cache_clear()
+    backward._agreeing_side.cache_clear()
     try:
         x = torch.rand(4, 1, 8, 8)
         assert torch.equal(_slopes(x, QuickConv(_conv())), _slopes(x, _conv()))
     finally:
-        backward._same_bits.cache_clear()
+        backward._agreeing_side.cache_clear()
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_another_order_of_additions_would_show(kind: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    def turned(g: Tensor, w: Tensor, shape: tuple[int, ...], stride: int, padding: int) -> Tensor:
+    def turned(g: Tensor, w: Tensor, shape: tuple[int, ...], *how: int) -> Tensor:
         """The same sums, their output channels the other way round."""
-        return image_gradient(g.flip(1), w.flip(0), shape, stride, padding)
+        return image_gradient(g.flip(1), w.flip(0), shape, *how)
 
     monkeypatch.setattr(backward, "image_gradient", turned)
-    backward._same_bits.cache_clear()
+    backward._agreeing_side.cache_clear()
     try:
-        assert not backward._same_bits((16, 1, 28, 28), (16, 1, 4, 4), 2, 1, kind, (torch.get_num_threads(), True))
+        assert not backward._agreeing_side((16, 1, 28, 28), (16, 1, 4, 4), 2, 1, kind, (torch.get_num_threads(), True))
     finally:
-        backward._same_bits.cache_clear()
+        backward._agreeing_side.cache_clear()

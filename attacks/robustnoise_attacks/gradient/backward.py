@@ -18,6 +18,9 @@ from torch.nn import functional
 
 MOST = 64
 """Channels times kinds of pixels (see `image_gradient`) up to which the other way was found to be quicker."""
+FEW = 8
+"""Channels times kinds up to which pixels are taken by fours: vector units would be half empty otherwise, and the zeros
+that this puts into the kernel cost less."""
 LAST = torch.channels_last
 
 
@@ -58,39 +61,42 @@ class QuickConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See `torch.nn.Conv2d`."""
-        weight, bias = self.layer.weight, self.layer.bias
-        if not self._pays(x):
+        side = self._side(x)
+        if not side:
             plain: Tensor = self.layer(x)
             return plain
-        quick: Tensor = _Strided.apply(x, weight, bias, self.s, self.p)  # type: ignore[no-untyped-call]
+        weight, bias = self.layer.weight, self.layer.bias
+        quick: Tensor = _Strided.apply(x, weight, bias, self.s, self.p, side)  # type: ignore[no-untyped-call]
         return quick
 
-    def _pays(self, x: Tensor) -> bool:
-        """Whether the image alone needs a gradient, and the other way gives it bit by bit."""
+    def _side(self, x: Tensor) -> int:
+        """`image_gradient`'s, where the image alone needs a gradient and comes out bit by bit; 0 is torch's own way."""
         weight, bias, s, p = self.layer.weight, self.layer.bias, self.s, self.p
         if not (x.requires_grad and torch.is_grad_enabled() and x.device.type == "cpu" and x.dim() == 4):
-            return False
+            return 0
         # Weights that are laid out otherwise give gradients that are, and later sums might run in another order.
         learns = weight.requires_grad or (bias is not None and bias.requires_grad)
         if learns or not weight.is_contiguous(memory_format=LAST):
-            return False
+            return 0
         # Every pixel of the padded image is under some window, or its gradient would need a rule of its own.
         size = weight.shape[2]
-        if any(side + 2 * p < size or (side + 2 * p - size) % s for side in x.shape[2:]):
-            return False
+        if any(length + 2 * p < size or (length + 2 * p - size) % s for length in x.shape[2:]):
+            return 0
         kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         if kind not in (torch.float32, torch.bfloat16):
-            return False
+            return 0
         engine = (torch.get_num_threads(), torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
-        return _same_bits(tuple(x.shape), tuple(weight.shape), s, p, kind, engine)
+        return _agreeing_side(tuple(x.shape), tuple(weight.shape), s, p, kind, engine)
 
 
 class _Strided(torch.autograd.Function):
     """A convolution whose gradient is a plain convolution of its output's."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
-        ctx.weight, ctx.shape, ctx.kind, ctx.stride, ctx.padding = weight, x.shape, x.dtype, stride, padding
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, side: int
+    ) -> Tensor:
+        ctx.weight, ctx.kind, ctx.how = weight, x.dtype, (x.shape, stride, padding, side)
         return functional.conv2d(x, weight, bias, stride, padding)
 
     @staticmethod
@@ -99,11 +105,13 @@ class _Strided(torch.autograd.Function):
         (gradient,) = gradients
         with torch.autocast("cpu", enabled=False):
             weight = ctx.weight.to(gradient.dtype)
-            back = image_gradient(gradient, weight, ctx.shape, ctx.stride, ctx.padding)
-        return back.to(ctx.kind), None, None, None, None
+            back = image_gradient(gradient, weight, *ctx.how)
+        return back.to(ctx.kind), None, None, None, None, None
 
 
-def image_gradient(gradient: Tensor, weight: Tensor, shape: Sequence[int], stride: int, padding: int) -> Tensor:
+def image_gradient(
+    gradient: Tensor, weight: Tensor, shape: Sequence[int], stride: int, padding: int, side: int = 1
+) -> Tensor:
     """The image's gradient from that of the output of a strided convolution.
 
     Under a stride of s, pixels whose coordinates are alike modulo s are reached by the same taps of the kernel: each of
@@ -115,38 +123,62 @@ def image_gradient(gradient: Tensor, weight: Tensor, shape: Sequence[int], strid
         shape: the image's, (n, in, H, W).
         stride: s.
         padding: zeros around the image.
+        side: pixels of each kind, down and right, that one output of the convolution holds.
     """
     out, channels, size, _ = weight.shape
     n, _, height, width = shape
     taps = size // stride
     kinds = weight.reshape(out, channels, taps, stride, taps, stride).permute(3, 5, 1, 0, 2, 4)
-    kernel = kinds.reshape(stride * stride * channels, out, taps, taps).contiguous(memory_format=LAST)
+    kernel = kinds.reshape(stride * stride * channels, out, taps, taps)
+    if side > 1:
+        kernel = _together(kernel, side)
     # Upside down and right to left, so that the products are added in the order in which torch's own way adds them.
     flipped = gradient.contiguous(memory_format=LAST).flip(2, 3)
-    found = functional.conv2d(flipped, kernel, padding=taps - 1).permute(0, 2, 3, 1)
-    places = _places(height, width, stride, padding, found.shape[1], found.shape[2])
+    grid = (flipped.shape[2] + taps - 1, flipped.shape[3] + taps - 1)
+    # Where the grid isn't a multiple of the side, it begins before the first pixel.
+    early = (-grid[0] % side, -grid[1] % side)
+    around = (taps - 1 + early[0], taps - 1 + early[1])
+    kernel = kernel.contiguous(memory_format=LAST)
+    found = functional.conv2d(flipped, kernel, stride=side, padding=around).permute(0, 2, 3, 1)
+    places = _places(height, width, stride, padding, side, grid)
     return found.reshape(n, -1, channels).index_select(1, places).view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
+def _together(kernel: Tensor, side: int) -> Tensor:
+    """The kernel (kinds, out, taps, taps) at side x side neighbouring places, of which each is an output of its own."""
+    kinds, out, taps, _ = kernel.shape
+    wide = kernel.new_zeros(side, side, kinds, out, taps + side - 1, taps + side - 1)
+    for down in range(side):
+        for right in range(side):
+            wide[down, right, :, :, down : down + taps, right : right + taps] = kernel
+    return wide.flatten(0, 2)
+
+
 @functools.lru_cache(maxsize=64)
-def _places(height: int, width: int, stride: int, padding: int, rows: int, columns: int) -> Tensor:
-    """(height x width,) where each pixel's gradient is found among (rows, columns, kinds), turned by half a turn."""
-    down, right = torch.arange(height, device="cpu")[:, None], torch.arange(width, device="cpu")
-    down, right = down + padding, right + padding
-    place = (rows - 1 - down // stride) * columns + columns - 1 - right // stride
+def _places(height: int, width: int, stride: int, padding: int, side: int, grid: tuple[int, int]) -> Tensor:
+    """(height x width,): where each pixel's gradient is found among what the convolution gives, turned by half a turn.
+
+    That is (rows, columns, side, side, stride, stride) of a grid that ends with the first pixel.
+    """
+    rows, columns = (-(-length // side) for length in grid)
+    down, right = torch.arange(height, device="cpu")[:, None] + padding, torch.arange(width, device="cpu") + padding
+    row, column = rows * side - 1 - down // stride, columns * side - 1 - right // stride
+    place = (row // side * columns + column // side) * side * side + row % side * side + column % side
     return (place * stride * stride + down % stride * stride + right % stride).flatten()
 
 
 @functools.lru_cache(maxsize=64)
-def _same_bits(
+def _agreeing_side(
     shape: tuple[int, ...],
     kernel: tuple[int, ...],
     stride: int,
     padding: int,
     kind: torch.dtype,
     engine: tuple[int, bool],  # noqa: ARG001 - what an answer is kept for
-) -> bool:
-    """Whether both ways agree here, on values of such spread that another order of additions would show.
+) -> int:
+    """The quicker side with which `image_gradient` agrees with torch here, 0 where none does.
+
+    They are compared on values of such spread that another order of additions would show.
 
     Which order is torch's depends on the processor, on its library and on the number of threads.
     """
@@ -165,4 +197,6 @@ def _same_bits(
             gradient, torch.zeros(shape, dtype=kind, device="cpu"), weight, None,
             [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, [True, False, False],
         )[0]  # fmt: skip
-        return torch.equal(own, image_gradient(gradient, weight, shape, stride, padding))
+        sides = (2, 1) if kernel[1] * stride * stride <= FEW else (1,)
+        how = (gradient, weight, shape, stride, padding)
+        return next((side for side in sides if torch.equal(own, image_gradient(*how, side))), 0)
