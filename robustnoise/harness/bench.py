@@ -138,8 +138,8 @@ class Bench(Cells):
             partial = self.store.partial_path(cell_key("substitute", inputs))
             label = f"substitute {attack.name}" + (f" of {victim.name}" if oracle else "")
             ctx = Context(None, seeds.child("fit").fork(), partial, self._labelled(label), self.experiment.device)
-            fitted = two_stage.substitute.fit(oracle, seed_data, ctx)
-            stored = {f"weights-{i}" if i else "weights": n for i, n in enumerate(fitted.networks)}
+            networks = two_stage.substitute.fit(oracle, seed_data, ctx)
+            stored = {f"weights-{i}" if i else "weights": n for i, n in enumerate(networks)}
             nets = {k: classifier_bytes(as_torch(n, attack.name)) for k, n in stored.items()}
             return nets, {"queries": oracle.spent if oracle else 0}
 
