@@ -87,13 +87,12 @@ def _measure(victim: Classifier, data: Dataset, n: int, repeats: int, seed: int)
         victim, THREAT, SeedStream(seed, ("oracle",)), total=NOISY_BUDGET if victim.stochastic else BUDGET
     )
     ctx = Context(seed=SeedStream(seed, ("substitute",)))
-    fitted = substitute.fit(oracle, data.attacker, ctx)
-    source = substitute.source(fitted.networks, data.attacker, ctx)
+    source = substitute.source(substitute.fit(oracle, data.attacker, ctx), data.attacker, ctx)
     x = _floats(data.validation, n)
     theirs = predict_blocks(source, x, SeedStream(0)).labels
     agreement = 100 * (theirs == _majority(victim, x)[0]).float().mean().item()
     fgsm, pgd = (_errors(victim, data.evaluation, n, source, crafter, seed) for crafter in ("fgsm", "pgd"))
-    return Result(fitted.queries // (repeats if victim.stochastic else 1), agreement, fgsm, pgd)
+    return Result(oracle.spent // (repeats if victim.stochastic else 1), agreement, fgsm, pgd)
 
 
 def _majority(victim: Classifier, x: Tensor) -> tuple[Tensor, float]:

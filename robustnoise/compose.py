@@ -110,6 +110,7 @@ class Stack(Defense):
             softened=any(p.traits.softened for p in self.parts)
             and all(p.traits.differentiable or p.traits.softened for p in self.parts),
             abstains=any(p.traits.abstains for p in self.parts),
+            ready=any(p.traits.ready for p in self.parts),
         )
 
     @property

@@ -104,8 +104,8 @@ class Leaderboard:
         Raises:
             RowError: a row of the same identity has another outcome.
         """
-        path = self.rows_folder / f"{record.digest}.json"
-        write_record(path, record.to_json(), known_outcome(path, self._row))
+        path = self._place(record)
+        write_record(path, record.to_json(), self._outcome(path, record))
         return path
 
     def add_audit(self, audit: AuditRecord) -> Path:
@@ -114,9 +114,31 @@ class Leaderboard:
         Raises:
             RowError: an audit of the same identity has another outcome.
         """
-        path = self.audits_folder / f"{audit.digest}.json"
-        write_record(path, audit.to_json(), known_outcome(path, read_audit))
+        path = self._place(audit)
+        write_record(path, audit.to_json(), self._outcome(path, audit))
         return path
+
+    def conflicts(self, found: Iterable[EvaluationRecord | AuditRecord]) -> list[str]:
+        """One line for each of these rows and audits that can't be added, which names the file in its way."""
+        lines = []
+        for record in found:
+            path = self._place(record)
+            try:
+                known = self._outcome(path, record)
+            except RowError as error:
+                lines.append(str(error))
+                continue
+            if known is not None and known != record.outcome:
+                lines.append(f"{path}: holds another outcome of {_what(record)}.")
+        return lines
+
+    def _place(self, record: EvaluationRecord | AuditRecord) -> Path:
+        folder = self.audits_folder if isinstance(record, AuditRecord) else self.rows_folder
+        return folder / f"{record.digest}.json"
+
+    def _outcome(self, path: Path, record: EvaluationRecord | AuditRecord) -> Mapping[str, Any] | None:
+        """What the file in the place of `record` says, if there is one."""
+        return known_outcome(path, read_audit) if isinstance(record, AuditRecord) else known_outcome(path, self._row)
 
     def add_examples(self, found: Iterable[Examples]) -> None:
         """Write images that attacks won beside their rows."""
@@ -317,3 +339,11 @@ class Leaderboard:
 def _audited(victim: Mapping[str, Any], threat: Mapping[str, Any]) -> str:
     """What an audit and the rows that it speaks of share: the victim as it answers, and the ball."""
     return digest_of([victim["digest"], threat["norm"], threat["eps"]])
+
+
+def _what(record: EvaluationRecord | AuditRecord) -> str:
+    """Of what it tells, in a few words."""
+    if isinstance(record, AuditRecord):
+        return f"the audit of {record.victim['name']}"
+    under = f" under {record.attack['name']}" if record.attack else ""
+    return f"{record.victim.victim['name']}{under}, seed {record.setting['seed']}"

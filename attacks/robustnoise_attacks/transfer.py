@@ -38,8 +38,8 @@ class TransferAttack(BlackBoxAttack):
     ) -> AttackResult:
         """See `BlackBoxAttack.run`."""
         ctx = Context(seed=seeds.child("substitute"))
-        fitted = self.substitute.fit(oracle, seed_data, ctx)
-        source = self.substitute.source(fitted.networks, seed_data, ctx)
+        before = oracle.spent if oracle else 0
+        source = self.substitute.source(self.substitute.fit(oracle, seed_data, ctx), seed_data, ctx)
         crafter = self.crafter.informed(seed_data)
         x = crafter.craft(source, targets.x, targets.y, threat, seeds.child("craft"))
-        return AttackResult(x, fitted.queries)
+        return AttackResult(x, oracle.spent - before if oracle else 0)

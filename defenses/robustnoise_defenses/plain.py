@@ -38,7 +38,7 @@ class Pretrained(Defense):
     Its identity is the content of the file: `sha256` is filled in where it isn't given, and checked where it is.
     """
 
-    traits = DefenseTraits(Stage.TRAINING)
+    traits = DefenseTraits(Stage.TRAINING, ready=True)
 
     path: Annotated[str, Field(description="a safetensors file of save_classifier")]
     sha256: Annotated[str, Field(description="hash of the file; empty takes the file as it is")] = ""

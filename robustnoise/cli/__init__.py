@@ -1,8 +1,13 @@
-"""The command line: thin subcommands; our own errors print one line and exit with 2."""
+"""The command line: thin subcommands; our own errors print one line and exit with 2.
+
+So do those of the operating system that tell of this machine and not of our code; whatever else is raised is a bug, and
+keeps its traceback.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -11,6 +16,14 @@ if TYPE_CHECKING:
     from robustnoise.cli.signals import Stop
 
 INTERRUPTED = 130
+MACHINE = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),  # the disk
+        *(errno.EPIPE, errno.EACCES, errno.EPERM),
+        *(errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM),  # limits
+    }
+)
+"""Errors of the operating system that no code of ours can help, even where they name no file."""
 
 
 def main() -> None:
@@ -43,6 +56,8 @@ def _run(stop: Stop) -> NoReturn:
         print(f"\n{stop.line}", file=sys.stderr)
         sys.exit(stop.code)
     except OSError as error:  # what no message foresaw: standard output on a full disk, a folder that may not be read
+        if error.filename is None and error.errno not in MACHINE:
+            raise
         print(f"{type(error).__name__}: {error}.", file=sys.stderr)
         with contextlib.suppress(OSError):
             sys.stdout.close()  # else what it can't take is tried, and told of, again as the process ends

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from robustnoise.cli.caching import open_store
 from robustnoise.cli.progress import bars_in_terminals
-from robustnoise.errors import BadParameter
+from robustnoise.errors import BadParameter, RowError
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.report.flat import csv_text
 from robustnoise.report.page import Listed, index_page, page_files
@@ -114,18 +114,30 @@ def write_report(name: str) -> None:
 
 
 def publish(source: Path, name: str) -> None:
-    """Copy ranked rows from a run to a board."""
+    """Copy ranked rows from a run to a board, all or none.
+
+    Raises:
+        RowError: some can't be added; the message names each of them.
+    """
     target = Leaderboard(name)
     if target.board.curves or target.board.budget.stops:
         require_matplotlib()
     origin = Leaderboard(source)
     rows = origin.rows()
     ranked = [r for r in rows if target.ranked(r)]
+    examples = origin.examples([r for r in ranked if target.board.shown(r.victim.victim["name"])])
+    audits = [a for a in origin.audits() if target.board.audits(a.setting, a.victim)]
+    conflicts = target.conflicts([*ranked, *audits])
+    if conflicts:
+        raise RowError(
+            f"nothing of {source} is published, since these files of the board are in the way:\n"
+            + "\n".join(conflicts)
+            + "\nResults must repeat on one machine. Where the run is to replace them, as one of another machine or "
+            "version may, remove these files and publish again."
+        )
     for record in ranked:
         target.add(record)
-    shown = [r for r in ranked if target.board.shown(r.victim.victim["name"])]
-    target.add_examples(origin.examples(shown).values())
-    audits = [a for a in origin.audits() if target.board.audits(a.setting, a.victim)]
+    target.add_examples(examples.values())
     for audit in audits:
         target.add_audit(audit)
     with bars_in_terminals() as progress:

@@ -18,6 +18,7 @@ from robustnoise.errors import BadParameter, MissingCapability, did_you_mean
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.provenance import provenance
+from robustnoise.harness.rehearsal import rehearse
 from robustnoise.models.classifier import Wrapper
 from robustnoise.protocols import Classifier, Progress
 from robustnoise.recipes import Rung
@@ -52,7 +53,7 @@ def audit(
         progress: where to report.
 
     Raises:
-        BadParameter: no such victim, no threat model, eps = 0, or less than one image.
+        BadParameter: no such victim, no threat model, eps = 0, or less than one image; a stack that can't stand.
         AttackFailed: an attack of somebody else's ladder failed.
     """
     if experiment.threat is None or experiment.threat.eps == 0:
@@ -74,6 +75,7 @@ def audit(
         # The ladder is put together when it is known what a victim shows; until then one that suits all.
         attacks=(Attack(null.name, build(null.attack, "attack")),),
     )
+    rehearse(narrowed, store)
     bench = Bench(narrowed, store, progress)
     against = None if baseline is None else named[baseline]
     return [_Audit(bench, named[name], against).record() for name in victims]

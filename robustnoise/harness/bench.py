@@ -83,7 +83,7 @@ class Bench(Cells):
             "defense": spec_of(training).to_json(),
             "model": spec_of(model).to_json(),
             "train": train.digest,
-            **self._machine(),
+            **self.machine(),
             **({} if victim.seed is None else {"seed": victim.seed}),
         }
 
@@ -97,7 +97,7 @@ class Bench(Cells):
             trained = training.apply(fresh, ctx)
             return {"weights": classifier_bytes(as_torch(trained, victim.name))}, {}
 
-        return self._cell("train", inputs, run, partial=True)
+        return self.cell("train", inputs, run, partial=True)
 
     def classifier(self, victim: Victim) -> Classifier:
         """The victim, whole: trained weights with the inference stages around them."""
@@ -129,7 +129,7 @@ class Bench(Cells):
             "substitute": spec_of(two_stage.substitute).to_json(),
             "seed_data": seed_data.digest,
             **self._asked(attack, victim),
-            **self._machine(),
+            **self.machine(),
         }
 
         def run() -> Computed:
@@ -138,12 +138,12 @@ class Bench(Cells):
             partial = self.store.partial_path(cell_key("substitute", inputs))
             label = f"substitute {attack.name}" + (f" of {victim.name}" if oracle else "")
             ctx = Context(None, seeds.child("fit").fork(), partial, self._labelled(label), self.experiment.device)
-            fitted = two_stage.substitute.fit(oracle, seed_data, ctx)
-            stored = {f"weights-{i}" if i else "weights": n for i, n in enumerate(fitted.networks)}
+            networks = two_stage.substitute.fit(oracle, seed_data, ctx)
+            stored = {f"weights-{i}" if i else "weights": n for i, n in enumerate(networks)}
             nets = {k: classifier_bytes(as_torch(n, attack.name)) for k, n in stored.items()}
             return nets, {"queries": oracle.spent if oracle else 0}
 
-        return self._cell("substitute", inputs, run, partial=True)
+        return self.cell("substitute", inputs, run, partial=True)
 
     @once
     def images(self, attack: Attack, victim: Victim) -> Cell:
@@ -159,14 +159,14 @@ class Bench(Cells):
         if attack.given is not None:
             given = attack.given  # the same whatever machine looks at them
             inputs |= {"given": given.digest(victim.name)}
-            return self._cell("craft", inputs, lambda: self._given(attack.name, given, victim.name))
-        inputs |= self._machine()
+            return self.cell("craft", inputs, lambda: self._given(attack.name, given, victim.name))
+        inputs |= self.machine()
         if isinstance(attack.attack, TwoStage):
             source = self.source(attack, victim)
             crafter = spec_of(attack.attack.crafter).to_json()
             inputs |= {"crafter": crafter, **self._source_inputs(attack, source), **self.experiment.crafting()}
             queries = source.facts["queries"]
-            return self._cell("craft", inputs, lambda: self._craft(attack, self._source(attack, source), queries))
+            return self.cell("craft", inputs, lambda: self._craft(attack, self._source(attack, source), queries))
         if isinstance(attack.attack, WhiteBox):
             model = self.classifier(victim)
             inputs |= {
@@ -175,13 +175,13 @@ class Bench(Cells):
                 "seed_data": self._seed_data().digest,
                 **self.experiment.crafting(),
             }
-            return self._cell("craft", inputs, lambda: self._craft(attack, model, 0))
+            return self.cell("craft", inputs, lambda: self._craft(attack, model, 0))
         inputs |= {
             "attack": spec_of(attack.attack).to_json(),
             "seed_data": self._seed_data().digest,
             **self._asked(attack, victim),
         }
-        return self._cell("craft", inputs, lambda: self._attack(attack, victim))
+        return self.cell("craft", inputs, lambda: self._attack(attack, victim))
 
     def outside(self, attack: Attack, victim: Victim) -> float:
         """How far the attack's images were outside the ball before the harness projected them, pixels; 0 is inside."""
@@ -288,7 +288,7 @@ class Bench(Cells):
             "draws": draws,
             "block": BLOCK,
             **({} if self.experiment.scoring_seed is None else {"scoring_seed": self.experiment.scoring_seed}),
-            **self._machine(),
+            **self.machine(),
         }
 
         def run() -> Computed:
@@ -310,7 +310,7 @@ class Bench(Cells):
                 found["select"] = counted["select"].right
             return {"tally": pack_arrays(found)}, {} if score.passes is None else {"passes": score.passes}
 
-        return self._cell("score", inputs, run)
+        return self.cell("score", inputs, run)
 
     @once
     def tally(self, victim: Victim, attack: Attack | None, stop: int | None = None) -> Tally:
@@ -339,7 +339,7 @@ class Bench(Cells):
             "images": images.digest,
             "draws": draws,
             "block": BLOCK,
-            **self._machine(),
+            **self.machine(),
         }
 
         def run() -> Computed:
@@ -352,17 +352,17 @@ class Bench(Cells):
             ours = said(classifier.digest, lambda: classifier, images, draws, noise)
             return {}, {"agreement": float((theirs == ours).mean())}
 
-        return self._cell("agreement", inputs, run)
+        return self.cell("agreement", inputs, run)
 
     def look(self, victim: Victim) -> Cell:
         """What the victim shows, whether its gradients and its answers are what an attack takes them for."""
         classifier, images = self.classifier(victim), self.experiment.dataset.evaluation
-        inputs = {"victim": classifier.digest, "images": images.digest, "block": BLOCK, **self._machine()}
+        inputs = {"victim": classifier.digest, "images": images.digest, "block": BLOCK, **self.machine()}
 
         def run() -> Computed:
             return {}, look(classifier, images, self.seeds.child("look"))._asdict()
 
-        return self._cell("look", inputs, run)
+        return self.cell("look", inputs, run)
 
     # ----------------------------------------------------------------------------------------------------- helpers
 

@@ -87,7 +87,8 @@ class Cells:
         assert self.experiment.threat is not None
         return self.experiment.threat
 
-    def _machine(self) -> dict[str, Any]:
+    def machine(self) -> dict[str, Any]:
+        """The inputs of every computed cell that say how it is computed."""
         experiment = self.experiment
         return {
             "seed": experiment.seed,
@@ -121,9 +122,10 @@ class Cells:
         finally:
             torch.set_num_threads(before)
 
-    def _cell(
+    def cell(
         self, stage: str, inputs: Mapping[str, Any], run: Callable[[], Computed], *, partial: bool = False
     ) -> Cell:
+        """The cell of those inputs, found or made by `run`; `partial` removes the checkpoint of what made it."""
         cell = self.store.get(stage, inputs)
         if cell is not None:
             return cell

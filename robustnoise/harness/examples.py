@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from robustnoise.blocks import BLOCK
 from robustnoise.examples import CHANNELS, Examples, lost
 from robustnoise.harness.bench import Bench
+from robustnoise.harness.cells import Computed
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.scoring import label_images
 from robustnoise.models.targets.http_target import HttpTarget
@@ -55,17 +57,18 @@ def _answers(
         "adversarial": crafted.outputs["images"],
         "index": index.tolist(),
         "draws": draws,
-        "seed": bench.experiment.seed,
+        "block": BLOCK,
+        **bench.machine(),
     }
-    cell = bench.store.get("examples", inputs)
-    if cell is None:
-        answer = _commonest(classifier, images, draws, bench)
-        cell = bench.store.put("examples", inputs, {"answer": pack_arrays({"answer": answer})})
+
+    def run() -> Computed:
+        return {"answer": pack_arrays({"answer": _commonest(classifier, images, draws, bench)})}, {}
+
+    cell = bench.cell("examples", inputs, run)
     return unpack_arrays(bench.store.read(cell, "answer"))["answer"], images
 
 
 def _commonest(classifier: Classifier, images: np.ndarray, draws: int, bench: Bench) -> np.ndarray:
     noise = bench.seeds.child("examples")
-    with bench.threads():
-        said = np.stack([label_images(classifier, images, noise.child(draw)).labels for draw in range(draws)])
+    said = np.stack([label_images(classifier, images, noise.child(draw)).labels for draw in range(draws)])
     return np.array([np.bincount(column + 1).argmax() - 1 for column in said.T], np.int64)

@@ -18,10 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from robustnoise.errors import BadParameter, StoreError
+from robustnoise.harness import claims
 from robustnoise.harness.failed import Failure
 from robustnoise.store import Store
 
 LONGEST = 10_000_000.0
+FOLDER = "overruns"
+"""Of a store: a folder of notes for each run, which holds a claim on it."""
 
 
 class TimeLimit:
@@ -39,7 +42,8 @@ class TimeLimit:
         if not 0 < seconds <= LONGEST:
             raise BadParameter(f"time limit = {seconds:g}: expected seconds above 0, at most {LONGEST:,.0f}.")
         self.seconds = seconds
-        self.folder = store.root / "overruns" / secrets.token_hex(8)
+        self.folder = store.root / FOLDER / secrets.token_hex(8)
+        self._claim = _claim(store, self.folder)
 
     def _note(self, name: str) -> Path:
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()}.txt"
@@ -78,8 +82,29 @@ class TimeLimit:
         where = f" in {frame[3]} ({Path(frame[1]).name}, line {frame[2]})" if frame else ""
         return Failure(f"it took more than {self.seconds:g} s and was ended{where}.", again=False)
 
-    def forget(self) -> None:
-        """Remove the notes."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another run has notes there
-            self.folder.parent.rmdir()
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """While the block runs, the notes are kept for this run; it ends with their removal."""
+        with claims.claimed(self._claim):
+            try:
+                yield
+            finally:
+                _remove(self.folder)
+
+
+def clear(store: Store) -> None:
+    """Remove the notes of runs that were killed: their claims are gone, see `claims.clear`."""
+    with contextlib.suppress(OSError):
+        for folder in list((store.root / FOLDER).iterdir()):
+            if not _claim(store, folder).exists():
+                _remove(folder)
+
+
+def _claim(store: Store, folder: Path) -> Path:
+    return store.root / claims.FOLDER / f"{FOLDER}-{folder.name}"
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another run has notes there
+        folder.parent.rmdir()

@@ -19,18 +19,22 @@ IMAGES = 16
 
 
 def rehearse(experiment: Experiment, store: Store) -> None:
-    """Put the inference stages of every victim that isn't trained yet around an untrained network, on the CPU.
+    """Put the inference stages of every victim whose weights aren't in the store around its network, on the CPU.
+
+    That is an untrained one, or what a stage that is `ready` brings.
 
     Raises:
-        BadParameter: a stage can't act there, such as noise on a layer that the network hasn't, or behind a vote.
+        BadParameter: a stage can't act there, such as noise on a layer that the network hasn't, or behind a vote; or
+            trained weights can't be had, or are for other images or classes.
     """
     bench = Bench(experiment, store, compute=False)
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, ...]] = set()
     for victim in experiment.victims:
-        inference = split_stages(victim.defense)[1]
-        if victim.model is None or not inference.stages():
+        training, inference = split_stages(victim.defense)
+        ready = training.traits.ready
+        if victim.model is None or not (ready or inference.stages()):
             continue
-        key = spec_of(inference).digest(), spec_of(victim.model).digest()
+        key = spec_of(victim.defense if ready else inference).digest(), spec_of(victim.model).digest()
         if key in seen or not _is_to_be_trained(victim, bench):
             continue
         seen.add(key)
@@ -41,15 +45,18 @@ def rehearse(experiment: Experiment, store: Store) -> None:
 
 
 def stand_in(victim: Victim, experiment: Experiment) -> Classifier:
-    """The inference stages of a victim around its network before any training, on the CPU."""
+    """The inference stages of a victim around its network before any training, or one that is ready, on the CPU."""
     train = experiment.dataset.train
     context = Context(train.take(min(IMAGES, len(train))), SeedStream(0, ("rehearse",)))
-    return split_stages(victim.defense)[1].apply(untrained(victim, experiment), context)
+    training, inference = split_stages(victim.defense)
+    net = untrained(victim, experiment)
+    return inference.apply(training.apply(net, context) if training.traits.ready else net, context)
 
 
 def _is_to_be_trained(victim: Victim, bench: Bench) -> bool:
-    """Not where weights from a file take the place of a training: they may be of another architecture."""
-    if not any(isinstance(stage, LeadingTraining) for stage in victim.defense.stages()):
+    """Not where a stage takes the place of a training without being ready: nobody knows of which architecture it is."""
+    stages = victim.defense.stages()
+    if not any(isinstance(stage, LeadingTraining) or stage.traits.ready for stage in stages):
         return False
     try:
         bench.weights(victim)

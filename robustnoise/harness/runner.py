@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Mapping
+from contextlib import nullcontext
 from typing import Any
 
-from robustnoise.harness import claims
+from robustnoise.harness import claims, limits
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.cells import NotCached
 from robustnoise.harness.executors.base import Executor
@@ -108,7 +109,7 @@ def _make(job: Job, executor: Executor, shard: Shard | None = None) -> Failed:
     levels = [_own(job.experiment, level, shard) for level in tasks(job.experiment)]
     meter = _meter(job, looking, levels)
     try:
-        with executor.workers(job) as workers:
+        with job.limit.noting() if job.limit else nullcontext(), executor.workers(job) as workers:
             for level in levels:
                 same: dict[str, list[Task]] = {}
                 for task in (task for group in level for task in group):
@@ -119,9 +120,8 @@ def _make(job: Job, executor: Executor, shard: Shard | None = None) -> Failed:
                     for task in same[name]:
                         failed.note(task.label, task.victim, task.attack, reason)
     finally:
-        if job.limit is not None:
-            job.limit.forget()
         claims.clear(job.store.root / claims.FOLDER)
+        limits.clear(job.store)
     return failed
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustnoise.building import spec_of
 from robustnoise.compose import Defense
 from robustnoise.errors import BadParameter, told
-from robustnoise.models.structure import settings_digest, source_digest
+from robustnoise.models.structure import digest_of_any, settings_digest, source_digest
 from robustnoise.protocols import (
     Answer,
     Classifier,
@@ -81,7 +81,7 @@ class TorchClassifier:
         hasher = hashlib.sha256()
         known = self.architecture
         structure: object = spec_of(known).canonical() if known else [repr(self.module), self._told]
-        hasher.update(digest_of([structure, list(self.input_shape), self.num_classes]).encode())
+        hasher.update(digest_of_any([structure, list(self.input_shape), self.num_classes]).encode())
         for name, tensor in sorted(self.module.state_dict().items()):
             plain = tensor.detach().cpu().contiguous()
             hasher.update(digest_of([name, str(plain.dtype), list(plain.shape)]).encode())

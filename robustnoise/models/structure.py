@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustnoise.spec import digest_of
+from robustnoise.errors import BadParameter, shown, told
+from robustnoise.spec import canonical_json, digest_of
 
 OF_TORCH = frozenset(vars(nn.Module()))
 """Attributes that every module has; weights, buffers and parts among them are looked at elsewhere."""
@@ -28,6 +29,11 @@ PLAIN = (
     FunctionType, MethodType, partial, SimpleNamespace,
 )  # fmt: skip
 """What is followed inside an object of any other kind, beside dataclasses."""
+
+LONG = 10**4300
+"""Python writes no whole number from here on in decimal digits."""
+UNTOLD = (RecursionError, ValueError)
+"""What it raises where something has no digest."""
 
 
 def source_digest(network: nn.Module) -> str:
@@ -52,21 +58,49 @@ def _known(cls: type) -> bool:
 
 
 def settings_digest(network: nn.Module) -> str:
-    """sha256 of every part's attributes that are no weights, of its hooks, and of buffers kept out of its state."""
-    found = {}
+    """sha256 of every part's attributes that are no weights, of its hooks, and of buffers kept out of its state.
+
+    Raises:
+        BadParameter: an attribute has no digest, such as lists in lists without end; the message names it.
+    """
     names = {id(part): name for name, part in network.named_modules()}
+    try:
+        return digest_of_any({name: _plain(_told(part), names) for name, part in network.named_modules()})
+    except UNTOLD as error:
+        raise BadParameter(
+            f"a network whose {_culprit(network, names)} has no digest ({told(error)}). Expected numbers, texts, "
+            "arrays and shallow lists of such; keep what decides no answer outside of the network."
+        ) from error
+
+
+def _told(part: nn.Module) -> list[Any]:
+    own = {key: value for key, value in vars(part).items() if key not in OF_TORCH}
+    unsaved = {key: part._buffers[key] for key in part._non_persistent_buffers_set}
+    found: list[Any] = [type(part), own, unsaved]
+    hooks = [list(hooks.values()) for hooks in (part._forward_pre_hooks, part._forward_hooks)]
+    if any(hooks):
+        found.append(hooks)
+    if isinstance(part, torch.jit.ScriptModule) and part._c._has_method("forward"):
+        code, constants = part.code_with_constants
+        found.append([code, dict(constants.const_mapping)])
+    return found
+
+
+def _culprit(network: nn.Module, names: Mapping[int, str]) -> str:
+    """The attribute that `_plain` can't take, in words."""
     for name, part in network.named_modules():
-        own = {key: value for key, value in vars(part).items() if key not in OF_TORCH}
-        unsaved = {key: part._buffers[key] for key in part._non_persistent_buffers_set}
-        told: list[Any] = [type(part), own, unsaved]
-        hooks = [list(hooks.values()) for hooks in (part._forward_pre_hooks, part._forward_hooks)]
-        if any(hooks):
-            told.append(hooks)
-        if isinstance(part, torch.jit.ScriptModule) and part._c._has_method("forward"):
-            code, constants = part.code_with_constants
-            told.append([code, dict(constants.const_mapping)])
-        found[name] = _plain(told, names)
-    return digest_of(found)
+        for key, value in vars(part).items():
+            try:
+                if key not in OF_TORCH:
+                    digest_of_any({name: _plain([type(part), {key: value}], names)})
+            except UNTOLD:
+                return f"attribute {shown(key)} of {f'part {shown(name)}, ' if name else ''}{type(part).__name__}"
+    return "hooks or buffers"
+
+
+def digest_of_any(value: object) -> str:
+    """As `digest_of`, and of texts with lone surrogates too, which a path has that isn't UTF-8."""
+    return hashlib.sha256(canonical_json(value).encode(errors="surrogatepass")).hexdigest()
 
 
 def _plain(value: Any, names: Mapping[int, str], above: frozenset[int] = frozenset()) -> Any:
@@ -76,7 +110,7 @@ def _plain(value: Any, names: Mapping[int, str], above: frozenset[int] = frozens
     the value.
     """
     if value is None or isinstance(value, bool | int | str):
-        return value
+        return ["int", hex(value)] if isinstance(value, int) and abs(value) >= LONG else value
     if isinstance(value, float | complex | bytes | torch.dtype | torch.device | np.dtype):
         return repr(value)
     if isinstance(value, type | ModuleType):
@@ -92,7 +126,7 @@ def _plain(value: Any, names: Mapping[int, str], above: frozenset[int] = frozens
     above |= {id(value)}
     parts = [_plain(part, names, above) for part in _parts(value)]
     if isinstance(value, set | frozenset):
-        parts = sorted(map(digest_of, parts))
+        parts = sorted(map(digest_of_any, parts))
     return [_plain(type(value), names), *parts]
 
 

@@ -94,15 +94,6 @@ class Crafter(Plugin):
         return self
 
 
-class FittedSubstitute(NamedTuple):
-    """What stands in for the victim."""
-
-    networks: tuple[Modular, ...]
-    """Trained networks, which the harness stores; `Substitute.source` makes the source model of them."""
-    queries: int
-    """Rows that the oracle answered for it."""
-
-
 class Substitute(Plugin):
     """A way to get a source model without seeing the victim's weights."""
 
@@ -118,13 +109,16 @@ class Substitute(Plugin):
         """How many networks `fit` returns."""
         return 1
 
-    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
-        """Train the source model.
+    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> tuple[Modular, ...]:
+        """Train what stands in for the victim.
 
         Args:
             oracle: the victim's; None where the traits say that none is asked.
             seed_data: the attacker's labelled images.
             ctx: seed, checkpoint, progress and device; `train` is not given.
+
+        Returns:
+            the trained networks, which are stored; `source` makes the source model of them.
         """
         raise NotImplementedError
 

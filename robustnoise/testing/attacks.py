@@ -138,7 +138,9 @@ def _attack_accepts(attack: BlackBoxAttack, norm: Norm) -> bool:
         targets = Targets(torch.arange(len(x)), x, y)
         action = lambda: attack.run(oracle, data, targets, threat, SeedStream(3))  # noqa: E731
         result = untouched(attack, [victim], {"x": x, "y": y, "ids": targets.ids}, action, seed=seed)
-        _check_queries(attack, oracle, result.queries, total)
+        spent = _check_budget(attack, oracle, total)
+        why = f"it reports {result.queries} queries; the oracle answered {spent}."
+        need(attack, "queries", result.queries == spent, why)
         return result
 
     try:
@@ -175,11 +177,11 @@ def check_substitute(substitute: Substitute) -> None:
 
     def fit(seed: int, total: int | None) -> Classifier:
         oracle = _oracle(substitute.traits.queries, victim, threat, total, None)
-        fitted = untouched(
+        networks = untouched(
             substitute, [victim], {}, lambda: substitute.fit(oracle, data, Context(seed=SeedStream(5))), seed=seed
         )
-        _check_queries(substitute, oracle, fitted.queries, total)
-        return substitute.source(fitted.networks, data, Context(seed=SeedStream(5)))
+        _check_budget(substitute, oracle, total)
+        return substitute.source(networks, data, Context(seed=SeedStream(5)))
 
     source = fit(1, None)
     fits = (tuple(source.input_shape), source.num_classes) == (SHAPE, CLASSES)
@@ -208,10 +210,11 @@ def _oracle(
     return CountingOracle(victim, shown, SeedStream(7), per_image=per_image, total=total, stops=stops)
 
 
-def _check_queries(plugin: Plugin, oracle: CountingOracle | None, queries: int, total: int | None) -> None:
+def _check_budget(plugin: Plugin, oracle: CountingOracle | None, total: int | None) -> int:
+    """What was spent."""
     spent = oracle.spent if oracle else 0
-    need(plugin, "queries", queries == spent, f"it reports {queries} queries; the oracle answered {spent}.")
     need(plugin, "budget", total is None or spent <= total, f"it spent {spent} of {total} queries.")
+    return spent
 
 
 def _check_images(plugin: Plugin, levels: Tensor, x: Tensor, out: Tensor, threat: ThreatModel) -> None:

@@ -348,6 +348,14 @@ def test_compare_ends_in_one_sentence(finished: Path) -> None:
     assert "RANDOMISED TOO_FEW_IMAGES" in " ".join(done.stdout.split())
 
 
+def test_every_cell_says_how_it_was_computed(finished: Path) -> None:
+    store = Store(finished / "cache" / "store")
+    cells = [store.read_cell(path) for path in store.cells()]
+    assert {cell.stage for cell in cells} == {"train", "substitute", "craft", "score", "agreement", "examples"}
+    for cell in cells:
+        assert {"seed", "threads", "device", "torch"} <= set(cell.inputs), cell.stage
+
+
 def test_images_that_attacks_won_lie_beside_their_rows(finished: Path, tmp_path: Path) -> None:
     board = rn.Leaderboard(finished / "out")
     shown = board.examples(board.rows())

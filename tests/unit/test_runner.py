@@ -12,6 +12,7 @@ from robustnoise.building import build
 from robustnoise.compose import Identity
 from robustnoise.harness import bench, claims, provenance
 from robustnoise.harness.experiment import Attack, Experiment, Victim
+from robustnoise.harness.limits import TimeLimit
 from robustnoise.harness.runner import run
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import Answer, Meter, Silent
@@ -66,6 +67,16 @@ def test_a_run_clears_the_claims_that_a_killed_one_left(tmp_path: Path) -> None:
     left.touch()
     run(experiment(), Store(tmp_path))
     assert not list(left.parent.iterdir())
+
+
+def test_a_run_clears_the_notes_that_a_killed_one_left_and_no_others(tmp_path: Path) -> None:
+    left, limit = tmp_path / "overruns" / "of-a-killed-run", TimeLimit(60, Store(tmp_path))
+    left.mkdir(parents=True)
+    (left / "note.txt").touch()
+    with limit.noting(), limit.watching("craft x"):  # another run, in the middle of a cell
+        run(experiment(), Store(tmp_path))
+        assert [p.parent for p in tmp_path.glob("overruns/*/*")] == [limit.folder]
+    assert not left.parent.exists()
 
 
 class Counting(CoinClassifier):

@@ -16,8 +16,8 @@ from robustnoise.api import (
     AttackTraits,
     BadParameter,
     Context,
-    FittedSubstitute,
     Model,
+    Modular,
     Number,
     Oracle,
     Split,
@@ -67,12 +67,11 @@ class ArtExtraction(Substitute):
     def _probabilities(self) -> bool:
         return ART.arguments(_extraction(self.attack), self.options).get("use_probability") is True
 
-    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
+    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> tuple[Modular, ...]:
         """See `Substitute.fit`."""
         if oracle is None:
             raise BadParameter("art-extraction: the substitute learns from the victim's answers; give it an oracle.")
         need_answers("art-extraction", oracle)
-        start = oracle.spent
         shape, classes = oracle.input_shape, oracle.num_classes
         fresh = create_model(self.model, shape, classes, seed=ctx.seeds.child("weights"))
         cls = _extraction(self.attack)
@@ -100,8 +99,7 @@ class ArtExtraction(Substitute):
             attack = cls(victim, **(only_known(cls, values) | options))
             y = to_tensor(seed_data.labels).numpy() if options.get("sampling_strategy") == "adaptive" else None
             attack.extract(x, y=y, thieved_classifier=thief)
-        stolen_net = TorchClassifier(module, shape, classes, fresh.architecture)
-        return FittedSubstitute((stolen_net,), oracle.spent - start)
+        return (TorchClassifier(module, shape, classes, fresh.architecture),)
 
 
 def _labels(oracle: Oracle, seed_data: Split, *, scores: bool) -> Any:

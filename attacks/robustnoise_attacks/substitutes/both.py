@@ -13,7 +13,6 @@ from robustnoise.api import (
     Combine,
     Context,
     Ensemble,
-    FittedSubstitute,
     Modular,
     Oracle,
     Split,
@@ -47,7 +46,7 @@ class BothSubstitutes(Substitute):
         """See `Substitute.nets`."""
         return self.first.nets + self.second.nets
 
-    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
+    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> tuple[Modular, ...]:
         """See `Substitute.fit`."""
         parts = [part(ctx, name) for name in ("first", "second")]
         a, b = (
@@ -55,7 +54,7 @@ class BothSubstitutes(Substitute):
             for substitute, own in zip((self.first, self.second), parts, strict=True)
         )
         forget(parts)
-        return FittedSubstitute(a.networks + b.networks, a.queries + b.queries)
+        return a + b
 
     def source(self, networks: tuple[Modular, ...], seed_data: Split, ctx: Context) -> Classifier:
         """See `Substitute.source`."""

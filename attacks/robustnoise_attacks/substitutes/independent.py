@@ -14,7 +14,6 @@ from robustnoise.api import (
     Context,
     Defense,
     Ensemble,
-    FittedSubstitute,
     Model,
     Modular,
     Number,
@@ -62,12 +61,12 @@ class IndependentSubstitute(Substitute):
         """See `Substitute.nets`."""
         return self.copies
 
-    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
+    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> tuple[Modular, ...]:
         """See `Substitute.fit`."""
         others = [part(ctx, "copy", number) for number in range(1, self.copies)]
         networks = tuple(self._train(seed_data, own) for own in (ctx, *others))
         forget(others)
-        return FittedSubstitute(networks, 0)
+        return networks
 
     def _train(self, seed_data: Split, ctx: Context) -> Modular:
         fresh = create_model(self.model, seed_data.input_shape, seed_data.num_classes, seed=ctx.seeds.child("weights"))

@@ -16,7 +16,6 @@ from robustnoise.api import (
     Classifier,
     Context,
     Defense,
-    FittedSubstitute,
     Model,
     Modular,
     Number,
@@ -81,12 +80,11 @@ class JacobianSubstitute(Substitute):
         """Refuse a noise that trains."""
         check_stages("jacobian", "noise", self.noise, Stage.INFERENCE)
 
-    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
+    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> tuple[Modular, ...]:
         """See `Substitute.fit`."""
         if oracle is None:
             raise BadParameter("jacobian: the substitute learns from the victim's labels; give it an oracle.")
         need_answers("jacobian", oracle, self.repeats)
-        start = oracle.spent
         seed = seed_data.take(min(self.seed_images, len(seed_data)))
         x, ids = torch.from_numpy(seed.floats()), to_tensor(seed.ids)
         y = label(oracle, x, ids, self.repeats).labels
@@ -108,7 +106,7 @@ class JacobianSubstitute(Substitute):
             new = augment(source, x[parents], y[parents], self._signed_step(number))
             answers = label(oracle, new, ids[parents], self.repeats).labels
             x, y, ids = torch.cat([x, new]), torch.cat([y, answers]), torch.cat([ids, ids[parents]])
-        return FittedSubstitute((source,), oracle.spent - start)
+        return (source,)
 
     def source(self, networks: tuple[Modular, ...], seed_data: Split, ctx: Context) -> Classifier:
         """See `Substitute.source`."""

@@ -15,7 +15,6 @@ from robustnoise.api import (
     Classifier,
     Context,
     Defense,
-    FittedSubstitute,
     Model,
     Modular,
     Oracle,
@@ -63,22 +62,20 @@ class KnockoffSubstitute(Substitute):
         """Scores or labels."""
         return AttackTraits(Access.SCORES if self.answers == "scores" else Access.LABELS)
 
-    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> FittedSubstitute:
+    def fit(self, oracle: Oracle | None, seed_data: Split, ctx: Context) -> tuple[Modular, ...]:
         """See `Substitute.fit`."""
         if oracle is None:
             raise BadParameter("knockoff: the substitute learns from the victim's answers; give it an oracle.")
         if self.traits.access > oracle.threat.access:
             raise BadParameter("knockoff: answers = 'scores': the victim shows labels alone. Use answers=labels.")
         need_answers("knockoff", oracle, self.repeats)
-        start = oracle.spent
         asked = seed_data.take(min(self.queries, len(seed_data)))
         found = label(oracle, torch.from_numpy(asked.floats()), to_tensor(asked.ids), self.repeats)
-        spent = oracle.spent - start
         weights = ctx.seeds.child("weights")
         network: Classifier = create_model(self.model, oracle.input_shape, oracle.num_classes, seed=weights)
         answered = found.labels >= 0
         if not bool(answered.any()):
-            return FittedSubstitute((require_modular(network, "a substitute"),), spent)
+            return (require_modular(network, "a substitute"),)
         rows = answered.nonzero()[:, 0].numpy()
         learned = Split(
             asked.ids[rows],
@@ -89,7 +86,7 @@ class KnockoffSubstitute(Substitute):
         )
         targets = found.scores[answered] if found.scores is not None and self.answers == "scores" else None
         network = self.training.apply(network, replace(ctx, train=learned, targets=targets))
-        return FittedSubstitute((require_modular(network, "a substitute"),), spent)
+        return (require_modular(network, "a substitute"),)
 
     def source(self, networks: tuple[Modular, ...], seed_data: Split, ctx: Context) -> Classifier:
         """See `Substitute.source`."""

@@ -68,7 +68,7 @@ class Baseline(Defense):
     docs/defenses.md lists them with the recipe and the accuracy of each.
     """
 
-    traits = DefenseTraits(Stage.TRAINING)
+    traits = DefenseTraits(Stage.TRAINING, ready=True)
 
     net: Annotated[str, Field(description="one of the shipped nets: docs/defenses.md")]
 

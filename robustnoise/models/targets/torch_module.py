@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from robustnoise.errors import BadParameter
+from robustnoise.errors import BadParameter, told
 from robustnoise.models.classifier import TorchClassifier
-from robustnoise.models.structure import source_digest
+from robustnoise.models.structure import settings_digest, source_digest
 from robustnoise.models.targets.base import check_shape
 
 
@@ -92,12 +92,13 @@ def from_torch(
         std: (C,) likewise, above 0.
 
     Raises:
-        BadParameter: mean and std don't fit, or the network doesn't take such images or answers no such logits.
+        BadParameter: mean and std don't fit, the network doesn't take such images or answers no such logits, or holds
+            what has no digest.
     """
     if not isinstance(network, nn.Module):
         raise BadParameter(f"from_torch takes a torch.nn.Module, not {type(network).__name__}; see from_callable.")
     shape = check_shape(input_shape)
-    inside = Normalised(copy.deepcopy(network).float(), *channel_values(mean, std, shape[0]))
+    inside = Normalised(_copied(network).float(), *channel_values(mean, std, shape[0]))
     classifier = TorchClassifier(inside, shape, num_classes)
     blank = torch.zeros(2, *shape, device=classifier.device)
     try:
@@ -110,3 +111,13 @@ def from_torch(
         found = tuple(said.shape) if isinstance(said, Tensor) else type(said).__name__
         raise BadParameter(f"{type(network).__name__} answers {found} to 2 images; expected logits (2, {num_classes}).")
     return classifier
+
+
+def _copied(network: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(network)
+    except RecursionError as error:
+        settings_digest(network)  # names the attribute where it is too deep for a digest, too
+        raise BadParameter(
+            f"{type(network).__name__} can't be copied: {told(error)}. Keep lists in lists without end outside of it."
+        ) from error

@@ -40,7 +40,7 @@ def test_more_than_ten_networks_come_back_from_the_store_in_order(tmp_path: Path
     substitute = attack.attack.substitute
     seeds = bench.seeds.child("substitute", spec_of(substitute).digest(), "fit").fork()
     data = bench._seed_data()
-    expected = substitute.fit(None, data, Context(seed=seeds)).networks
+    expected = substitute.fit(None, data, Context(seed=seeds))
     assert [m.digest for m in source.members] == [n.digest for n in expected]
 
 

@@ -184,6 +184,62 @@ def test_parts_that_know_one_another_are_looked_at_once() -> None:
     assert settings_digest(nn.Sequential(*layers)) != settings_digest(nn.Sequential(*layers[1:]))
 
 
+def _nested(levels: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+def _holding(value: object) -> nn.Module:
+    network = Net()
+    network.load_state_dict({name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()})
+    network.body[1].held = value  # type: ignore[assignment]
+    return network
+
+
+class Shown(nn.Module):
+    """A part that prints where it came from."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def extra_repr(self) -> str:
+        return "from folder-\udcff"
+
+
+STRANGE: dict[str, list[Any]] = {
+    "no UTF-8": ["folder-\udcff", "folder-\udcfe", "folder-\\udcff", {"folder-\udcff"}, {"folder-\udcff": 1}],
+    "long": [10**4300, -(10**4300), 10**4300 + 1, hex(10**4300), {10**5000}],
+    "longest in digits": [10**4300 - 1, 1 - 10**4300],
+}
+
+
+@pytest.mark.parametrize("values", STRANGE.values(), ids=STRANGE)
+def test_texts_that_are_no_unicode_and_numbers_of_any_length_have_digests(values: list[Any]) -> None:
+    digests = [rn.models.from_torch(_holding(value), **SETTING).digest for value in [*values, *values]]
+    assert digests[: len(values)] == digests[len(values) :]
+    assert len(set(digests)) == len(values)
+
+
+def test_a_printed_text_that_is_no_unicode_has_a_digest() -> None:
+    printed = rn.models.from_torch(nn.Sequential(Net(), Shown()), **SETTING)
+    assert printed.digest != rn.models.from_torch(nn.Sequential(Net(), nn.Identity()), **SETTING).digest
+
+
+@pytest.mark.parametrize("make", [rn.models.from_torch, rn.models.TorchClassifier])
+def test_an_attribute_that_is_nested_without_end_is_named(make: Callable[..., Any]) -> None:
+    with pytest.raises(BadParameter, match=r"attribute 'held' of part '(network\.)?body\.1', Linear has no digest"):
+        make(_holding(_nested(5000)), **SETTING)
+
+
+def test_what_a_hook_holds_is_nested_without_end() -> None:
+    network, deep = Net(), _nested(5000)
+    network.register_forward_hook(lambda *_: deep and None)
+    with pytest.raises(BadParameter, match="hooks or buffers has no digest"):
+        settings_digest(network)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_scripted_network_is_refused_with_what_to_give() -> None:
     scripted = torch.jit.script(Net().eval())
