@@ -136,7 +136,9 @@ def test_the_readme_shows_the_other_plain_net_as_it_is() -> None:
 
 def test_the_boards_of_the_docs_load() -> None:
     blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "boards.md").read_text(), re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
+    whole = board_from(tomllib.loads(blocks.pop(0)), "docs/boards.md")
+    assert [v.name for v in whole.victims] == ["plain", "noisy"]
     text = 'schema = 1\nname = "docs"\n[data]\nname = "digits"\n' + "".join(blocks)
     board = board_from(tomllib.loads(text), "docs/boards.md")
     assert [c.name for c in board.curves] == ["snr", "layers"]

@@ -86,6 +86,13 @@ def test_columns_that_a_toy_leaves_out_are_explained_too() -> None:
     assert {*CLEAN_HEAD, *ATTACK_HEAD, "mean passes", "n", "seed", "line", "value"} - EXPLAINED == set()
 
 
+def test_the_example_is_a_line_of_the_board() -> None:
+    lines = [line for line in TEXT.splitlines() if line.startswith("| at-noise-vote |")]
+    report = (DOCS.parent / "leaderboards" / "quickstart" / "REPORT.md").read_text()
+    assert len(lines) == 1
+    assert lines[0] in report.split("## Shared attacks (n = 1000)")[1]
+
+
 def test_every_part_of_a_board_file_is_in_the_table_of_keys() -> None:
     text = (DOCS / "boards.md").read_text()
     names = {f.alias or name for name, f in BoardFile.model_fields.items()} - {"schema", "name", "title", "about"}

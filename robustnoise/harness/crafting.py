@@ -28,7 +28,7 @@ COMPARED = 8 * BLOCK
 TOLERANCE = 0.003
 """By how much the source's accuracy on them may differ."""
 SAME = 0.85
-"""Share of the values that must go the same way in both. Chosen between what was measured (docs/boards.md):
+"""Share of the values that must go the same way in both. Chosen between what was measured (docs/design/bfloat16.md):
 0.91 to 0.99 where transfer is the same within 2 points, 0.71 to 0.73 where it differs by 7 to 15."""
 
 
