@@ -61,7 +61,8 @@ def run(
     board: Annotated[str, typer.Argument(help="A folder with a board.toml, or the name of a shipped board.")],
     output: Annotated[Path | None, typer.Option(help="Folder for rows and report. Default: runs/BOARD.")] = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value, such as run.draws=20; a changed protocol is unranked.")
+        list[str] | None,
+        typer.Option("--set", help="key=value, such as run.draws=20; rows of a changed protocol are not ranked."),
     ] = None,
     seed: Seed = None,
     limit: Limit = None,
@@ -73,7 +74,7 @@ def run(
     gpus: Annotated[float, typer.Option(help="With --ray: GPUs for each cell, such as 1 or 0.25.")] = 0.0,
     memory: Annotated[
         float | None,
-        typer.Option(min=0, help="Gigabytes of all cells at a time; makes them fewer."),
+        typer.Option(min=0, help="Gigabytes for all cells that are made at a time, which may make them fewer."),
     ] = None,
     time_limit: TimeLimit = None,
     shard: Annotated[
@@ -85,7 +86,7 @@ def run(
     plan: Plan = False,
     trust_code: Trust = False,
 ) -> None:
-    """Make every row of a board. Killed at any moment, the same command goes on where it stopped."""
+    """Make every row of a board. A run that was killed goes on where it stopped: give the same command again."""
     from robustnoise.cli.again import unless_unchanged
 
     changes = list(overrides or [])
@@ -195,7 +196,9 @@ def audit_command(
     eps: Eps = "0.3",
     norm: NormName = "linf",
     model: ModelText = "small-cnn",
-    images: Annotated[int, typer.Option(min=1, help="The first of the evaluation images; 256 to 1,000.")] = 256,
+    images: Annotated[
+        int, typer.Option(min=1, help="How many evaluation images, from the first on; 256 to 1,000 tell most.")
+    ] = 256,
     draws: Draws = 10,
     seed: Seed = None,
     device: Device = "cpu",

@@ -27,7 +27,7 @@ def board_show(
 
 @board_app.command("verify")
 def board_verify(board: Annotated[str, typer.Argument(help="A board's folder or name.")]) -> None:
-    """Recompute every digest, statistic and the report, and re-hash what is here of weights, images and submissions.
+    """Recompute every digest, statistic and the report, and re-hash the weights, images and submissions that are here.
 
     Says which of those are not here. Exits with 1 if anything is wrong.
     """
@@ -81,7 +81,7 @@ def board_publish(
 def board_submit(
     folder: Annotated[Path, typer.Argument(help="A folder with card.toml and arrays, weights or an address.")],
     board: Annotated[str, typer.Argument(help="A board's folder or name.")],
-    output: Annotated[Path | None, typer.Option(help="Folder for rows and report; runs/BOARD-NAME without it.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for rows and report. Default: runs/BOARD-NAME.")] = None,
     option: TargetOption = None,
     trust_code: Trust = False,
     device: Device = "cpu",
