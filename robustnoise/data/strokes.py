@@ -87,19 +87,6 @@ def rows_of(strokes: Iterable[Stroke]) -> Rows:
     return np.array([*rows[:-1], (0, 0, 1, 1)], np.int64)
 
 
-def draw(rows: Rows, height: int, width: int) -> Mask:
-    """The pixels, bool (height, width), that the pen visits up to the end of the digit; the inverse of the tracing."""
-    picture = np.zeros((height, width), np.bool_)
-    x = y = 0
-    for dx, dy, lifts, ends in rows.tolist():
-        x, y = x + dx, y + dy
-        if not lifts:
-            picture[y, x] = True
-        if ends:
-            break
-    return picture
-
-
 def to_bytes(digits: Sequence[Rows], length: int) -> npt.NDArray[np.uint8]:
     """All digits as images, uint8 (n, 1, length, 4), each number plus 128.
 
@@ -112,10 +99,3 @@ def to_bytes(digits: Sequence[Rows], length: int) -> npt.NDArray[np.uint8]:
         if len(rows) > length:
             image[-1] = np.array((0, 0, 1, 1)) + OFFSET_LEVEL
     return images
-
-
-def from_bytes(image: npt.NDArray[np.uint8]) -> Rows:
-    """The rows in one image of `to_bytes`, (1, length, 4), without its padding."""
-    rows: Rows = image[0].astype(np.int64) - OFFSET_LEVEL
-    ends = np.flatnonzero(rows[:, 3] > 0)
-    return rows[: ends[0] + 1] if ends.size else rows

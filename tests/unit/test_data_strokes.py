@@ -15,12 +15,32 @@ from hypothesis.extra import numpy as hnp
 from robustnoise.data import SOURCES, Pool, load_pool, stroke_source
 from robustnoise.data.skeleton import links, skeletons
 from robustnoise.data.stroke_source import StrokeSource
-from robustnoise.data.strokes import draw, from_bytes, rows_of, strokes_of, to_bytes
+from robustnoise.data.strokes import OFFSET_LEVEL, rows_of, strokes_of, to_bytes
 from robustnoise.errors import CorruptArtifact, DataUnavailable, MissingExtra
 
 
 def mask(picture: str) -> np.ndarray:
     return np.array([[pixel == "#" for pixel in line.strip()] for line in picture.split()])
+
+
+def draw(rows: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The pixels, bool (height, width), that the pen visits up to the end of the digit; the inverse of the tracing."""
+    picture = np.zeros((height, width), np.bool_)
+    x = y = 0
+    for dx, dy, lifts, ends in rows.tolist():
+        x, y = x + dx, y + dy
+        if not lifts:
+            picture[y, x] = True
+        if ends:
+            break
+    return picture
+
+
+def from_bytes(image: np.ndarray) -> np.ndarray:
+    """The rows in one image of `to_bytes`, (1, length, 4), without its padding."""
+    rows = image[0].astype(np.int64) - OFFSET_LEVEL
+    ends = np.flatnonzero(rows[:, 3] > 0)
+    return rows[: ends[0] + 1] if ends.size else rows
 
 
 def traced(picture: str) -> list[list[tuple[int, int]]]:
