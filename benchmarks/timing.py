@@ -57,10 +57,10 @@ def milliseconds(times: Sequence[float]) -> str:
     return f"{1000 * statistics.median(times):.0f} ms"
 
 
-def matrix_rate(dtype: torch.dtype = torch.float32, rounds: int = 5) -> float:
-    """Floating-point operations a second in the product of two square matrices, the best of some rounds."""
+def matrix_rate(dtype: torch.dtype = torch.float32) -> float:
+    """Floating-point operations a second in the product of two square matrices, the best of five rounds."""
     a, b = (torch.rand(MATRIX, MATRIX).to(dtype) for _ in range(2))
-    return 2 * MATRIX**3 / min(in_turns({"product": lambda: a @ b}, rounds)["product"])
+    return 2 * MATRIX**3 / min(in_turns({"product": lambda: a @ b}, 5)["product"])
 
 
 def machine() -> str:

@@ -94,9 +94,9 @@ def told(text: object, most: int = 300) -> str:
     return line if len(line) <= most else f"{line[:most]}..."
 
 
-def shown(value: object, most: int = 300) -> str:
+def shown(value: object) -> str:
     """What was given, as Python writes it, fit to be printed whatever it is."""
     try:
-        return told(repr(value), most)
+        return told(repr(value))
     except (ValueError, RecursionError):
         return "a number of thousands of digits, or lists without end"

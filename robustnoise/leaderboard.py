@@ -178,16 +178,6 @@ class Leaderboard:
                 found[record.digest] = tuple(sorted((*own, *more.values()), key=lambda r: not blocks([r])))
         return found
 
-    def views(self) -> list[views.RowView]:
-        """Every row with its statistics computed.
-
-        Raises:
-            RowError: there is none.
-        """
-        rows = self.rows_or_advice()
-        flags = self.flags(rows)
-        return self._views(rows, flags)
-
     def _views(self, rows: Sequence[EvaluationRecord], flags: Mapping[str, tuple[Raised, ...]]) -> list[RowView]:
         """The views of `rows`, each computed once."""
         keys = [(r.digest, self.ranked(r) and not blocks(flags[r.digest]), flags[r.digest]) for r in rows]

@@ -17,7 +17,7 @@ from robustnoise.report.markdown import markdown_table
 from robustnoise.report.shown import Table
 from robustnoise.report.statistics import contrast_table, variance_table
 from robustnoise.report.tables import summary_table, table
-from robustnoise.report.text import delta, percent
+from robustnoise.report.text import delta, percent, share
 from robustnoise.report.views import RowView, Verdicts
 
 ROLES = {
@@ -85,7 +85,7 @@ def persistent(board: str) -> Table:
 
     def line(row: RowView, verdicts: Verdicts) -> tuple[str, ...]:
         again = [verdicts.any_fail.get(m) if verdicts.draws > 1 else verdicts.single.value for m in (5, 20)]
-        return row.victim, str(row.attack), percent(verdicts.single, row.n), *(_share(value) for value in again)
+        return row.victim, str(row.attack), percent(verdicts.single, row.n), *(share(value) for value in again)
 
     rows = [r for r in _contents(board).rows if r.attack]
     lines = [line(r, r.robust) for r in sorted(rows, key=lambda r: str(r.attack)) if r.robust]
@@ -101,7 +101,7 @@ def audits(board: str) -> Table:
 
     def cell(audit: AuditRecord, rung: tuple[str, str]) -> str:
         told = [m.tally for m in audit.measures if (m.role, m.attack["name"]) == rung and m.eps == eps and m.tally]
-        return _share(told[0].accuracy) if told else "-"
+        return share(told[0].accuracy) if told else "-"
 
     names = [v.name for v in leaderboard.board.victims]
     lines = [
@@ -109,10 +109,6 @@ def audits(board: str) -> Table:
         for a in sorted(found, key=lambda a: names.index(a.victim["name"]))
     ]
     return table("", ("victim", "n", *(f"{name} ({ROLES[role]})" for role, name in rungs)), lines)
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
 
 
 TABLES: dict[str, Callable[[], Table]] = {

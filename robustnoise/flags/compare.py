@@ -12,11 +12,6 @@ from robustnoise.stats import Counts, Delta
 from robustnoise.tally import Tally
 
 
-def difference(a: Counts, a_draws: int, b: Counts, b_draws: int, rng: np.random.Generator) -> Delta:
-    """Accuracy a minus b, paired."""
-    return stats.paired_delta(a, a_draws, b, b_draws, rng)
-
-
 def sure(delta: Delta) -> bool:
     """Whether it differs from 0 at `ALPHA`."""
     return delta.p_value < ALPHA

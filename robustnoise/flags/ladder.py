@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from robustnoise.audits import BLACK_BOX, WHITE_BOX, AuditRecord, Measure
-from robustnoise.flags.compare import accuracy, beside, chance, difference, interval, lower, no_lower, percent, sure
+from robustnoise.flags.compare import accuracy, beside, chance, interval, lower, no_lower, percent, sure
 from robustnoise.flags.rows import runs_code
 from robustnoise.flags.table import ALPHA, ENOUGH, FLAGS, FLAT, Raised
-from robustnoise.stats import Delta
+from robustnoise.stats import Delta, paired_delta
 from robustnoise.tally import Tally
 
 PASSED, RAISED, IMPOSSIBLE = "passed", "raised", "not possible"
@@ -102,7 +102,7 @@ def _control(audit: AuditRecord) -> Found:
     assert control is not None
     if interval(control.right, control.draws, audit.rng("chance")).low <= chance(audit.setting):
         return PASSED, f"random noise alone leaves {accuracy(control)} %, not surely more than a constant answer."
-    delta = difference(audit.worst(attacks), _draws(attacks), control.right, control.draws, audit.rng("control"))
+    delta = paired_delta(audit.worst(attacks), _draws(attacks), control.right, control.draws, audit.rng("control"))
     text = f"{_names(attacks)} against random noise, which leaves {accuracy(control)} %: {beside(delta)}."
     alike = no_lower(delta)
     if alike is None:
@@ -183,7 +183,7 @@ def _noise_off(audit: AuditRecord) -> Found:
         return IMPOSSIBLE, audit.why_not("noise-off", *BLACK_BOX)
     quiet, baseline = off[0].tally, audit.done("baseline")
     assert quiet is not None
-    gain = difference(quiet.right, quiet.draws, audit.worst(black), _draws(black), audit.rng("gain"))
+    gain = paired_delta(quiet.right, quiet.draws, audit.worst(black), _draws(black), audit.rng("gain"))
     if baseline:
         below = sure(delta := _delta(audit, quiet, baseline[0].tally, "baseline")) and delta.estimate < 0
         against = f"the baseline {accuracy(baseline[0].tally)} %"
@@ -202,12 +202,12 @@ def _noise_off(audit: AuditRecord) -> Found:
 def _delta(audit: AuditRecord, a: Tally | None, b: Tally | None, name: str) -> Delta:
     assert a is not None
     assert b is not None
-    return difference(a.right, a.draws, b.right, b.draws, audit.rng(name))
+    return paired_delta(a.right, a.draws, b.right, b.draws, audit.rng(name))
 
 
 def _worst_delta(audit: AuditRecord, a: list[Measure], b: list[Measure], name: str) -> Delta:
     left, right = audit.worst(a), audit.worst(b)
-    return difference(left, _draws(a), right, _draws(b), audit.rng(name))
+    return paired_delta(left, _draws(a), right, _draws(b), audit.rng(name))
 
 
 def _draws(measures: list[Measure]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from robustnoise import stats
 from robustnoise.errors import RobustnoiseError
-from robustnoise.flags.compare import beside, chance, difference, lower, no_lower, percent, sure
+from robustnoise.flags.compare import beside, chance, lower, no_lower, percent, sure
 from robustnoise.flags.table import OUTSIDE, STRANGER, TIGHT, UNSPENT, Raised
 from robustnoise.models.targets.text import TargetText
 from robustnoise.records import EvaluationRecord
@@ -39,7 +39,7 @@ def _scope(record: EvaluationRecord) -> str | None:
 def _below(a: EvaluationRecord, b: EvaluationRecord, name: str) -> Delta:
     """Accuracy of the victim under the attack of a minus that under the attack of b."""
     mine, theirs = a.victim.scored, b.victim.scored
-    return difference(mine.right, mine.draws, theirs.right, theirs.draws, a.rng("flag", name, b.digest))
+    return stats.paired_delta(mine.right, mine.draws, theirs.right, theirs.draws, a.rng("flag", name, b.digest))
 
 
 def _random(record: EvaluationRecord, _same: Rows) -> str | None:
@@ -88,7 +88,7 @@ def _not_hurt(record: EvaluationRecord, _same: Rows) -> str | None:
     if net is None or net.adversarial is None or _scope(record) == "control":
         return None
     a, b = net.adversarial, net.clean
-    delta = difference(a.right, a.draws, b.right, b.draws, record.rng("flag", "undefended"))
+    delta = stats.paired_delta(a.right, a.draws, b.right, b.draws, record.rng("flag", "undefended"))
     if not no_lower(delta):
         return None
     return f"{net.victim['name']} under the attack, against clean images: {beside(delta)}."

@@ -32,15 +32,14 @@ def figure(found: Certificates, radius: float) -> Figure:
     return Figure(found.accuracy(radius), *found.interval(radius))
 
 
-def certified_curve(found: Certificates, label: str, at: Sequence[float] = ()) -> CurveView:
+def certified_curve(found: Certificates, label: str) -> CurveView:
     """The curve for `robustnoise.report.plots.pictures`.
 
     Args:
         found: the certificates.
         label: what was certified.
-        at: radii; none takes those of `radii`.
     """
-    places = list(at) or radii(found)
+    places = radii(found)
     setting = found.setting
     title = f"Certified accuracy, sigma {setting['sigma']:g}"
     x = (
@@ -68,10 +67,10 @@ def images_csv(found: Certificates) -> str:
     return _csv(list(frame.columns), frame.itertuples(index=False, name=None))
 
 
-def curve_csv(found: Certificates, at: Sequence[float] = ()) -> str:
+def curve_csv(found: Certificates) -> str:
     """One line a radius: ``radius``, ``certified``, ``low``, ``high`` as shares of 1."""
     lines = []
-    for radius in list(at) or radii(found):
+    for radius in radii(found):
         shown = figure(found, radius)
         lines.append((radius, shown.value, shown.low, shown.high))
     return _csv(["radius", "certified", "low", "high"], lines)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from robustnoise.records import ARMS, EvaluationRecord
 from robustnoise.report.shown import Table
+from robustnoise.report.tables import table
 
 LONGEST = 200
 """Characters of a text that are shown."""
@@ -69,5 +70,4 @@ def submitted_table(views: Sequence[Submitted]) -> Table:
     """One line a submission."""
     head = ("submitted", "kind", "by", "reference", "date", "claimed, not measured", "sha256", "ran somebody's code")
     lines = [(*(text or "-" for text in view[:-1]), "yes" if view.code else "-") for view in views]
-    shown = [i for i in range(len(head)) if any(line[i] != "-" for line in lines)]
-    return Table("Submitted", tuple(head[i] for i in shown), [tuple(line[i] for i in shown) for line in lines])
+    return table("Submitted", head, lines)

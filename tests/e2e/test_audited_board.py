@@ -111,7 +111,7 @@ def test_an_audit_in_another_ball_says_nothing_of_the_rows(ran: Path, tmp_path: 
         path.unlink()
         threat = {**audit.setting["threat"], "eps": 0.1}
         board.add_audit(replace(audit, setting={**audit.setting, "threat": threat}))
-    assert not any("NOISE_OFF" in raised.flag for view in board.views() for raised in view.flags)
+    assert not any("NOISE_OFF" in raised.flag for view in board.contents().rows for raised in view.flags)
 
 
 def test_the_page_shows_accuracy_against_the_radius(ran: Path) -> None:

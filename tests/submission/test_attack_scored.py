@@ -27,7 +27,7 @@ def test_rows_are_those_of_any_attack_and_are_published(
     target.mkdir()
     (target / "board.toml").write_text(BOARD)
     assert cli("board", "submit", str(handed_in), str(target), "--output", str(out)) == 0
-    views = {(v.victim, v.attack): v for v in Leaderboard(out).views()}
+    views = {(v.victim, v.attack): v for v in Leaderboard(out).contents().rows}
     assert set(views) == {(v, a) for v in ("plain", "noisy") for a in ("null", "darker")}
     assert views["plain", "darker"].scored.single.value < views["plain", "null"].scored.single.value
     assert views["noisy", "darker"].against == "plain"

@@ -82,7 +82,7 @@ def test_weights_are_scored_under_every_attack_and_published(
 ) -> None:
     out = tmp_path / "out"
     assert cli("board", "submit", str(folder), str(toy), "--output", str(out)) == 0
-    views = {(v.victim, v.attack): v for v in Leaderboard(out).views()}
+    views = {(v.victim, v.attack): v for v in Leaderboard(out).contents().rows}
     names = ("guarded", "guarded less inference", "plain")
     assert set(views) == {(v, a) for v in names for a in ("null", "random-noise")}
     assert all(v.ranked for v in views.values())
@@ -293,7 +293,7 @@ def test_a_new_defense_meets_the_attacks_that_were_handed_in_before(
     assert cli("board", "submit", str(attack), str(toy), "--output", str(tmp_path / "first")) == 0
     assert cli("board", "publish", str(tmp_path / "first"), str(toy)) == 0
     assert cli("board", "submit", str(folder), str(toy), "--output", str(tmp_path / "second")) == 0
-    views = {(v.victim, v.attack): v for v in Leaderboard(tmp_path / "second").views()}
+    views = {(v.victim, v.attack): v for v in Leaderboard(tmp_path / "second").contents().rows}
     second = Leaderboard(tmp_path / "second")
     assert all(second.ranked(r) for r in second.rows() if r.attack and r.attack["name"] == "darker")
     assert views["guarded", "darker"].delta is not None

@@ -250,10 +250,10 @@ def test_tables_and_curve_say_the_same() -> None:
     lines = list(csv.DictReader(io.StringIO(images_csv(found))))
     assert [line["answer"] for line in lines] == ["0", "0", "-1"]
     assert float(lines[1]["radius"]) == found.radii[1]
-    curve = list(csv.DictReader(io.StringIO(curve_csv(found, [0.0, 0.4]))))
-    assert [float(line["certified"]) for line in curve] == [2 / 3, 1 / 3]
-    (line,) = certified_curve(found, "net", [0.0, 0.4]).lines
-    assert [p.accuracy.value for p in line.points] == [2 / 3, 1 / 3]
+    curve = {float(line["radius"]): float(line["certified"]) for line in csv.DictReader(io.StringIO(curve_csv(found)))}
+    assert (curve[0], curve[0.42]) == (2 / 3, 1 / 3)
+    (line,) = certified_curve(found, "net").lines
+    assert {p.x: p.accuracy.value for p in line.points} == curve
     plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert [image["hits"] for image in plain["outcome"]["images"]] == [1000, 900, 520]
 

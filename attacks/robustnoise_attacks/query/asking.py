@@ -73,28 +73,26 @@ class Asker:
         """Rows that the oracle answered for this attack."""
         return self._oracle.spent - self._start
 
-    def can_pay(self, candidates: int, draws: int | None = None) -> Tensor:
+    def can_pay(self, candidates: int) -> Tensor:
         """(n,) bool: the images that can pay for `candidates` more candidates, each asked `draws` times."""
-        return self.limit - self.spent >= candidates * (draws or self.draws)
+        return self.limit - self.spent >= candidates * self.draws
 
     def inside(self, x: Tensor, rows: Tensor) -> Tensor:
         """`x` (m, C, H, W) as it would be handed in: projected into the ball and rounded as the harness will."""
         return self._threat.to_levels(self._levels[rows], x).float() / LEVELS
 
-    def observe(self, x: Tensor, rows: Tensor, draws: int | None = None) -> Observed:
-        """Every single draw.
+    def observe(self, x: Tensor, rows: Tensor) -> Observed:
+        """Every single one of the attack's `draws`.
 
         Args:
             x: (m, C, H, W) candidates in [0, 1].
             rows: (m,) int64, whose they are.
-            draws: how often each is asked; None is the attack's `draws`.
 
         Raises:
             BudgetExceeded: the total is spent; nothing is asked.
             MissingCapability: the oracle answers labels alone.
         """
-        repeats = draws or self.draws
-        return self._observe(x if repeats == 1 else x.repeat_interleave(repeats, 0), rows, repeats)
+        return self._observe(x if self.draws == 1 else x.repeat_interleave(self.draws, 0), rows, self.draws)
 
     def neighbours(self, x: Tensor, rows: Tensor) -> Tensor:
         """(m, k) margins of k candidates for each row, each asked once.
@@ -123,7 +121,10 @@ class Asker:
         return Observed((true - other).view(-1, repeats), (labels != truth).view(-1, repeats))
 
     def wrong(self, x: Tensor, rows: Tensor, draws: int | None = None) -> Tensor:
-        """(m,) float32 share of the draws in which the answer isn't the true label; arguments as of `observe`."""
+        """(m,) float32 share of the draws in which the answer isn't the true label; arguments as of `observe`.
+
+        `draws` is how often each is asked; None is the attack's own.
+        """
         repeats = draws or self.draws
         labels = self._ask(x.repeat_interleave(repeats, 0), rows, repeats)[0]
         return (labels.view(-1, repeats) != self.y[rows][:, None]).float().mean(1)

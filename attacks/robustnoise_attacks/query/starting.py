@@ -10,6 +10,7 @@ from robustnoise_attacks.query.deciding import Decider
 from robustnoise_attacks.query.own_numbers import OwnNumbers
 
 TRIES = 25
+HALVINGS = 10
 RETREATS = (1 / 32, 1 / 16, 1 / 8)
 """How far a boundary point that fails when asked again moves back out, as shares of the way. It is short: on the
 boundary of a noisy victim half of the points fail, and away from it the neighbours' labels say nothing."""
@@ -66,7 +67,7 @@ def pulled(x: Tensor, origin: Tensor, share: Tensor, norm: Norm) -> Tensor:
     return origin + wide * (x - origin)
 
 
-def to_boundary(decider: Decider, x: Tensor, rows: Tensor, *, steps: int = 10) -> Tensor:
+def to_boundary(decider: Decider, x: Tensor, rows: Tensor) -> Tensor:
     """The candidates `x` (m, C, H, W), which fool the victim, pulled towards their originals as near as they still do.
 
     A deterministic victim is asked at the ball's own radius first; whoever is fooled there is done. A noisy one is
@@ -82,7 +83,7 @@ def to_boundary(decider: Decider, x: Tensor, rows: Tensor, *, steps: int = 10) -
     inside[paying] = decider.try_inside(x[paying], rows[paying])
     high = torch.ones_like(far)
     low = torch.zeros_like(far) if decider.noisy else (decider.threat.eps / far).clamp(max=1.0)
-    for _ in range(steps):
+    for _ in range(HALVINGS):
         open_ = (~inside & (high - low > 1e-3) & decider.asker.can_pay(1)[rows]).nonzero()[:, 0]
         if not len(open_):
             break
