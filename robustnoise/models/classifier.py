@@ -32,6 +32,18 @@ def memory_layout(module: nn.Module) -> torch.memory_format:
     return torch.channels_last if convolves else torch.contiguous_format
 
 
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """`module` in eval mode, where norm layers neither look at the batch nor learn from it; flags come back singly."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
 class TorchClassifier:
     """A deterministic classifier from a module of logits.
 

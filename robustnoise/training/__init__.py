@@ -4,13 +4,14 @@ Every draw is a function of (seed, epoch, step), so a training that resumes from
 weights as one that was never interrupted.
 """
 
+from robustnoise.models.classifier import evaluating
 from robustnoise.training.hooks import Batch, Forward, ForwardHook, Hook, InputHook, LossHook, ReplayHook, WeightHook
 from robustnoise.training.images import as_floats, shifted, warped
 from robustnoise.training.leading import LeadingTraining
 from robustnoise.training.loop import TrainingDiverged, fit, need_bfloat16
 from robustnoise.training.schedule import Precision, Schedule
 from robustnoise.training.selection import HeldOut
-from robustnoise.training.source import LiveSource, evaluating
+from robustnoise.training.source import LiveSource
 
 __all__ = [
     "Batch",

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from torch import Tensor
 
 from robustnoise.blocks import BLOCK
-from robustnoise.models.classifier import memory_layout
+from robustnoise.models.classifier import evaluating, memory_layout
 from robustnoise.protocols import Classifier
 from robustnoise.seeds import SeedStream
 from robustnoise.training.images import as_floats
-from robustnoise.training.source import LiveSource, evaluating
+from robustnoise.training.source import LiveSource
 
 
 class HeldOut(NamedTuple):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
@@ -47,15 +44,3 @@ class LiveSource:
         """See `robustnoise.protocols.Classifier.predict`."""
         with torch.no_grad():
             return Answer(self.logits(x, noise=noise).argmax(1))
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """`module` in eval mode, where norm layers neither look at the batch nor learn from it; flags come back singly."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode

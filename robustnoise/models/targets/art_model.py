@@ -9,8 +9,8 @@ import numpy as np
 from torch import nn
 
 from robustnoise.errors import BadParameter
+from robustnoise.models.classifier import evaluating
 from robustnoise.models.targets.base import Array, Output, Target, named
-from robustnoise.models.targets.isolation import evaluating
 
 
 class ArtTarget(Target):

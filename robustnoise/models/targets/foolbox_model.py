@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from robustnoise.errors import BadParameter
+from robustnoise.models.classifier import evaluating
 from robustnoise.models.targets.base import Array, Target, named
-from robustnoise.models.targets.isolation import evaluating
 
 
 class FoolboxTarget(Target):

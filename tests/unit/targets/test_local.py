@@ -16,8 +16,8 @@ from torch import Tensor, nn
 import robustnoise as rn
 from robustnoise.errors import BadData, BadParameter, MissingCapability, TargetFailed
 from robustnoise.foreign import seeded_globals
+from robustnoise.models.classifier import evaluating
 from robustnoise.models.targets.base import checked
-from robustnoise.models.targets.isolation import evaluating
 from robustnoise.models.targets.probe import probe
 from robustnoise.protocols import Classifier, Context
 from robustnoise.seeds import SeedStream
