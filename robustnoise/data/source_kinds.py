@@ -15,6 +15,7 @@ from robustnoise.data import cifar, idx
 from robustnoise.data.dataset import Images, Labels, Pool, Shape
 from robustnoise.data.download import fetch
 from robustnoise.data.locate import advice, cache_dir, find, folders
+from robustnoise.data.own import pool_of
 
 READY = "ready"
 NEEDS_DOWNLOAD = "needs download"
@@ -70,14 +71,7 @@ class PackageSource:
             MissingExtra: the package isn't installed.
         """
         images, labels = self.read()
-        ids = np.arange(len(labels), dtype=np.int64)
-        return Pool(self.name, images=images, labels=labels, ids=ids, num_classes=NUM_CLASSES)
-
-
-def _two_part_pool(name: str, images: Images, labels: Labels, train_size: int) -> Pool:
-    """Train images are numbered 0 to N - 1, test images N to N + M - 1."""
-    ids = np.arange(len(labels), dtype=np.int64)
-    return Pool(name, images=images, labels=labels, ids=ids, num_classes=NUM_CLASSES, evaluation_ids=ids[train_size:])
+        return pool_of(self.name, images, labels, num_classes=NUM_CLASSES, train_size=None)
 
 
 @dataclass(frozen=True)
@@ -144,11 +138,12 @@ class IdxSource:
             return idx.read_idx(path, file)
 
         train, train_labels, test, test_labels = map(read, self.files)
-        return _two_part_pool(
+        return pool_of(
             self.name,
             np.concatenate([train, test])[:, None],
             np.concatenate([train_labels, test_labels]).astype(np.int64),
-            len(train),
+            num_classes=NUM_CLASSES,
+            train_size=len(train),
         )
 
 
@@ -215,4 +210,5 @@ class CifarSource:
                 progress=progress,
             )
         images, labels = cifar.read_batches(path, self.files)
-        return _two_part_pool(self.name, images, labels, self.size - self.files[-1].records)
+        train_size = self.size - self.files[-1].records
+        return pool_of(self.name, images, labels, num_classes=NUM_CLASSES, train_size=train_size)
