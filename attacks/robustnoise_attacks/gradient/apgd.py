@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from robustnoise.api import Classifier, Crafter, Norm, SeedStream, ThreatModel
-from robustnoise_attacks.gradient.engine import per_image
+from robustnoise_attacks.gradient.engine import per_image, unit
 from robustnoise_attacks.gradient.objective import Objective, Standing, best_of
 
 PUSH = 0.75
@@ -73,8 +73,8 @@ def _climb(objective: Objective, x: Tensor, threat: ThreatModel, steps: int, see
     size = torch.full_like(value, 2 * threat.eps)
     for number in range(1, steps + 1):
         length = size[:, None, None, None]
-        unit = gradient.sign() if threat.norm is Norm.LINF else gradient / per_image(gradient.flatten(1).norm(dim=1))
-        stepped = threat.project(x, adv + length * unit)
+        way = gradient.sign() if threat.norm is Norm.LINF else unit(gradient)
+        stepped = threat.project(x, adv + length * way)
         push = PUSH if number > 1 else 1.0
         moved = adv + push * (stepped - adv) + (1 - push) * (adv - previous)
         previous, adv = adv, threat.project(x, moved)
@@ -129,5 +129,5 @@ def _on_the_sphere(x: Tensor, threat: ThreatModel, generator: torch.Generator) -
         scaled = draw / per_image(draw.abs().flatten(1).amax(1))
     else:
         draw = torch.randn(x.shape, generator=generator)
-        scaled = draw / per_image(draw.flatten(1).norm(dim=1))
+        scaled = unit(draw)
     return scaled.to(x.device) * threat.eps

@@ -84,13 +84,17 @@ def uniform_in_ball(x: Tensor, threat: ThreatModel, generator: torch.Generator) 
         return draw.to(x.device) * threat.eps
     direction = torch.randn(x.shape, generator=generator)
     radius = torch.rand(len(x), generator=generator) ** (1 / x[0].numel())
-    unit = direction / _norm(direction)
-    return (unit * radius.view(-1, 1, 1, 1)).to(x.device) * threat.eps
+    return (unit(direction) * radius.view(-1, 1, 1, 1)).to(x.device) * threat.eps
 
 
 def per_image(values: Tensor) -> Tensor:
     """(n,) positive divisors as (n, 1, 1, 1), kept away from 0."""
     return values.clamp_min(1e-12).view(-1, 1, 1, 1)
+
+
+def unit(x: Tensor) -> Tensor:
+    """`x` (n, C, H, W) with images of l2 norm 1; zeros stay zeros."""
+    return x / _norm(x)
 
 
 def _norm(x: Tensor) -> Tensor:

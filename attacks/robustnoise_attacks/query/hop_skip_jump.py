@@ -22,6 +22,7 @@ from robustnoise.api import (
     Targets,
     ThreatModel,
 )
+from robustnoise_attacks.gradient.engine import unit
 from robustnoise_attacks.query.asking import Draws, Queries
 from robustnoise_attacks.query.deciding import Confidence, Decider
 from robustnoise_attacks.query.own_numbers import OwnNumbers
@@ -97,7 +98,7 @@ class HopSkipJump(BlackBoxAttack):
             probe = torch.full_like(far, FIRST_PROBE) if number == 1 else self.probe * far
         probe = probe.clamp_min(1e-6)
         direction = self._gradient(decider, point, rows, probe, number, seeds)
-        direction = direction.sign() if norm is Norm.LINF else _unit(direction)
+        direction = direction.sign() if norm is Norm.LINF else unit(direction)
         stepped = _step(decider, point, rows, direction, far / math.sqrt(number))
         return to_boundary(decider, stepped, rows)
 
@@ -147,8 +148,3 @@ def _step(decider: Decider, point: Tensor, rows: Tensor, direction: Tensor, leng
         moving[open_[fooled]] = False
         length[open_] = length[open_] / 2
     return out
-
-
-def _unit(v: Tensor) -> Tensor:
-    unit: Tensor = v / v.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-    return unit

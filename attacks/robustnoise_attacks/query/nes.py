@@ -23,6 +23,7 @@ from robustnoise.api import (
     Targets,
     ThreatModel,
 )
+from robustnoise_attacks.gradient.engine import unit
 from robustnoise_attacks.query.asking import CALL, Asker, Draws, Queries
 from robustnoise_attacks.query.incumbents import Incumbents
 from robustnoise_attacks.query.own_numbers import OwnNumbers
@@ -81,7 +82,7 @@ class NES(BlackBoxAttack):
                 if threat.norm is Norm.LINF:
                     moved = x[rows] - step * mean[rows].sign()
                 else:
-                    moved = x[rows] - step * _unit(mean[rows])
+                    moved = x[rows] - step * unit(mean[rows])
                 x[rows] = threat.project(targets.x[rows], moved)
                 incumbents.challenge(asker.inside(x[rows], rows), rows)
         return AttackResult(asker.best, asker.queries, incumbents.claimed, asker.trace)
@@ -113,8 +114,3 @@ class NES(BlackBoxAttack):
                 weight = margins - margins.mean(1, keepdim=True)
             parts.append(torch.einsum("mk,mkchw->mchw", weight, u) / (self.sigma * self.samples))
         return torch.cat(parts)
-
-
-def _unit(v: Tensor) -> Tensor:
-    unit: Tensor = v / v.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-    return unit
