@@ -105,7 +105,7 @@ def one_round(folder: Path, wanted: dict[str, bytes], moments: random.Random, lo
             runner.kill()
     if outcomes(board) != wanted:
         problems.append("rows differ from those of a quiet run")
-    problems += [reason for _, _, reason in store.damaged()]
+    problems += [reason for _, reason in store.damaged()]
     problems += [f"{path} is damaged" for path in store.damaged_checkpoints()]
     return Round(done, time.monotonic() - started, problems)
 

@@ -205,19 +205,19 @@ class Store:
         """The records of all finished cells, sorted."""
         yield from sorted((self.root / "cells").glob("*/*.json"))
 
-    def damaged(self) -> Iterator[tuple[Path, Cell | None, str]]:
-        """Every record that can't be used: (its path, the cell where readable, the reason)."""
+    def damaged(self) -> Iterator[tuple[Path, str]]:
+        """Every record that can't be used: (its path, the reason)."""
         for path in self.cells():
             try:
                 cell = self.read_cell(path)
             except CorruptArtifact as error:
-                yield path, None, str(error)
+                yield path, str(error)
                 continue
             for name in cell.outputs:
                 try:
                     self.read(cell, name)
                 except CorruptArtifact as error:
-                    yield path, cell, str(error)
+                    yield path, str(error)
                     break
 
     def damaged_checkpoints(self) -> Iterator[Path]:

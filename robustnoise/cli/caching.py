@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from dataclasses import asdict
 
 import typer
 
@@ -37,22 +38,14 @@ def explain(key: str) -> None:
             f"no cell's key starts with {key!r}; the keys are the file names below {store.root / 'cells'}."
         )
     for path in found:
-        cell = store.read_cell(path)
-        body = {
-            "stage": cell.stage,
-            "key": cell.key,
-            "inputs": cell.inputs,
-            "outputs": cell.outputs,
-            "facts": cell.facts,
-        }
-        print(json.dumps(body, indent=2, sort_keys=True))
+        print(json.dumps(asdict(store.read_cell(path)), indent=2, sort_keys=True))
 
 
 def repair() -> None:
     """Remove what can't be used, saying what. Not to be run beside a run of the same store."""
     store = open_store()
     removed = 0
-    for path, _, reason in list(store.damaged()):
+    for path, reason in list(store.damaged()):
         path.unlink()  # its objects, but for those that another cell has too, are left over now
         print(f"removed: {reason.split('. Nothing')[0]}")
         removed += 1
