@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from robustnoise import building, registry
 from robustnoise.compose import Stack, compose
 from robustnoise.errors import BadParameter, MissingCapability
+from robustnoise.foreign import kept_globals
 from robustnoise.protocols import (
     Classifier,
     Model,
@@ -199,16 +200,11 @@ def _global_state() -> dict[str, object]:
 @contextlib.contextmanager
 def _global_seed(seed: int) -> Iterator[None]:
     """Other global generators than before, put back at the end whatever happens."""
-    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    try:
+    with kept_globals():
         torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
         np.random.seed(seed)  # noqa: NPY002
         random.seed(seed)
         yield
-    finally:
-        torch.set_rng_state(torch_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)
 
 
 def untouched(
