@@ -114,7 +114,7 @@ def data(
         protocol=PROTOCOL,
         contents=contents(found) if shown is None else shown,
         records=found,
-        examples=images,
+        examples=images or {},
     )
 
 

@@ -68,8 +68,8 @@ def page_data(
     about: str,
     protocol: Mapping[str, Any],
     contents: Contents,
-    records: Sequence[EvaluationRecord] = (),
-    examples: Mapping[str, Examples] | None = None,
+    records: Sequence[EvaluationRecord],
+    examples: Mapping[str, Examples],
 ) -> dict[str, Any]:
     """A board's page as data.
 
@@ -89,7 +89,7 @@ def page_data(
     tables = [published_table(contents.published)] if contents.published else []
     tables += [variance_table(contents.variance)] if contents.variance else []
     tables += [submitted_table(contents.submitted)] if contents.submitted else []
-    parts = _Parts({r.digest: r for r in records}, examples or {})
+    parts = _Parts({r.digest: r for r in records}, examples)
     return {
         "name": name,
         "title": title,
@@ -143,15 +143,11 @@ class _Parts:
         self.pool, self.counts = _Pool(), _Pool()
 
     def of(self, row: RowView) -> dict[str, Any]:
-        """For one row; without its record there is nothing to look into."""
-        flags = [list(raised) for raised in row.flags]
-        record = self.records.get(row.digest)
-        if record is None:
-            nothing = dict.fromkeys(("setting", "attack", "victim", "reference", "provenance", "protocol", "images"))
-            return {"flags": flags, **nothing, "page": None, "counts": {"clean": None, "robust": None}}
+        """For one row."""
+        record = self.records[row.digest]
         victim, reference, shown = record.victim, record.reference, self.examples.get(row.digest)
         return {
-            "flags": flags,
+            "flags": [list(raised) for raised in row.flags],
             "setting": self.pool.add(dict(record.setting)),
             "attack": None if record.attack is None else self.pool.add(dict(record.attack)),
             "victim": self.pool.add(dict(victim.victim)),
