@@ -61,9 +61,12 @@ class Curve:
     lines: tuple[Line, ...]
 
     @property
-    def categorical(self) -> bool:
-        """The axis has names on it, not numbers."""
-        return not self.x_is_passes and any(isinstance(p.value, str) for line in self.lines for p in line.points)
+    def categories(self) -> list[str]:
+        """The names on the axis in the order of the values; none on an axis of numbers."""
+        values = [p.value for line in self.lines for p in line.points]
+        if self.x_is_passes or not any(isinstance(value, str) for value in values):
+            return []
+        return list(dict.fromkeys(map(str, values)))
 
 
 def midpoint_name(curve: Curve) -> str:
@@ -141,7 +144,7 @@ class CurveView:
             for line in self.lines
         ]
         curve = self.curve
-        return digest_of([curve.name, curve.title, curve.x, curve.log, curve.categorical, shown])
+        return digest_of([curve.name, curve.title, curve.x, curve.log, bool(curve.categories), shown])
 
 
 def _rounded(x: Value | None) -> str:

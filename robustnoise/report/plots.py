@@ -101,7 +101,7 @@ def _curve_figure(view: CurveView) -> Figure:
 
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     axes = figure.add_subplot()
-    names = _categories(view)
+    names = view.curve.categories
     for i, line in enumerate(view.lines):
         _draw_line(axes, line, i, names)
     axes.set_title(view.curve.title)
@@ -128,13 +128,6 @@ def _logarithmic(axes: Axes, at: list[float]) -> None:
         axes.set_xticks(distinct)
     axes.xaxis.set_major_formatter("{x:.4g}")
     axes.minorticks_off()
-
-
-def _categories(view: CurveView) -> list[str]:
-    """The names on the axis in the order of the values; none on an axis of numbers."""
-    if not view.curve.categorical:
-        return []
-    return list(dict.fromkeys(str(p.value) for line in view.curve.lines for p in line.points))
 
 
 def _draw_line(axes: Axes, line: LineView, index: int, names: list[str]) -> None:

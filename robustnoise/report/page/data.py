@@ -277,13 +277,12 @@ def _plain(value: Any) -> Any:
 
 def _curve(view: CurveView) -> dict[str, Any]:
     curve = view.curve
-    names = dict.fromkeys(str(p.value) for line in curve.lines for p in line.points)
     stacks = {line.label: line.stack for line in curve.lines}
     return {
         "title": curve.title,
         "x": curve.x,
         "log": curve.log,
-        "categorical": list(names) if curve.categorical else None,
+        "categorical": curve.categories or None,
         "note": curve_note(view),
         "lines": [
             {"label": line.label, "stack": stacks.get(line.label), "points": [_point(p, view) for p in line.points]}
