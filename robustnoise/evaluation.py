@@ -133,11 +133,9 @@ def comparison(record: EvaluationRecord, what: str) -> Comparison:
     robust, clean = record.delta(), record.delta(on="clean")
     assert robust is not None
     assert clean is not None
-    robust_figure = Figure(robust.estimate, robust.low, robust.high, robust.p_value)
-    clean_figure = Figure(clean.estimate, clean.low, clean.high, clean.p_value)
-    flags = raised(record)
-    told = sentence(what, "robust accuracy", robust_figure, record.n, flags)
-    return Comparison(record, robust_figure, clean_figure, told, flags)
+    figure, flags = Figure(*robust[:4]), raised(record)
+    told = sentence(what, "robust accuracy", figure, record.n, flags)
+    return Comparison(record, figure, Figure(*clean[:4]), told, flags)
 
 
 def compare(

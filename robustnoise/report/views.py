@@ -183,12 +183,8 @@ def tally_figure(tally: Tally, record: EvaluationRecord, name: str) -> Figure:
     return Figure(tally.accuracy, interval.low, interval.high)
 
 
-def _figure(delta: stats.Delta) -> Figure:
-    return Figure(delta.estimate, delta.low, delta.high, delta.p_value)
-
-
 def _maybe(delta: stats.Delta | None) -> Figure | None:
-    return None if delta is None else _figure(delta)
+    return None if delta is None else Figure(*delta[:4])
 
 
 def flat(view: RowView) -> dict[str, Any]:
