@@ -199,7 +199,6 @@ class Board:
         data_dir: Path | None = None,
         device: str = "cpu",
         plugin_files: Sequence[Path] = (),
-        progress: bool = True,
         trust_code: bool = False,
         journals: Path | None = None,
     ) -> Experiment:
@@ -209,7 +208,6 @@ class Board:
             data_dir: the folder with the canonical files of datasets.
             device: where networks run.
             plugin_files: one-file plugins, for workers.
-            progress: whether a download reports.
             trust_code: whether targets may run code that the board names.
             journals: the folder of what was paid to endpoints.
 
@@ -221,7 +219,6 @@ class Board:
             sizes=self.file.data.sizes(),
             seed=self.file.data.seed,
             data_dir=data_dir,
-            progress=progress,
         )
         try:
             return Experiment(

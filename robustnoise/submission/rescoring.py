@@ -44,7 +44,6 @@ class Opening:
         folders: what was handed in, by the name on its card; without one the store is asked.
         data_dir: and the others: as for `Board.experiment`.
         plugin_files: one-file plugins, for workers.
-        progress: whether a download reports.
         trust_code: whether a Python factory may run.
         journals: the folder of what was paid to endpoints.
         options: of the target; they win over the card's and the board's.
@@ -54,7 +53,6 @@ class Opening:
     folders: Mapping[str, Path] = field(default_factory=dict)
     data_dir: Path | None = None
     plugin_files: Sequence[Path] = ()
-    progress: bool = True
     trust_code: bool = False
     journals: Path | None = None
     options: Mapping[str, Any] | None = None
@@ -96,10 +94,8 @@ class Opening:
     def _data(self, setting: Mapping[str, Any]) -> Dataset:
         sizes = dict(setting["data"]["sizes"])
         seed = sizes.pop("seed", 0)
-        dataset = load_dataset(
-            setting["data"]["name"], sizes=SplitSizes(**sizes), seed=seed, data_dir=self.data_dir,
-            progress=self.progress,
-        )  # fmt: skip
+        name = setting["data"]["name"]
+        dataset = load_dataset(name, sizes=SplitSizes(**sizes), seed=seed, data_dir=self.data_dir)
         splits = (dataset.train, dataset.attacker, dataset.validation, dataset.evaluation)
         if {s.name: s.digest for s in splits} != setting["data"]["splits"]:
             raise RowError(f"the images of {dataset.name} here are others than those of the row.")

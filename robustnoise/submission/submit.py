@@ -66,7 +66,6 @@ def prepare(
     data_dir: Path | None = None,
     device: str = "cpu",
     plugin_files: Sequence[Path] = (),
-    progress: bool = True,
     trust_code: bool = False,
     journals: Path | None = None,
     options: Mapping[str, Any] | None = None,
@@ -80,7 +79,6 @@ def prepare(
         data_dir: and the others: as for `Board.experiment`.
         device: where networks run.
         plugin_files: one-file plugins, for workers.
-        progress: whether a download reports.
         trust_code: whether a Python factory may run.
         journals: the folder of what was paid to endpoints.
         options: of the target of a defense.
@@ -90,9 +88,8 @@ def prepare(
         BadBoard: the board can't be run.
     """
     experiment = board.board.experiment(
-        data_dir=data_dir, device=device, plugin_files=plugin_files, progress=progress, trust_code=trust_code,
-        journals=journals,
-    )  # fmt: skip
+        data_dir=data_dir, device=device, plugin_files=plugin_files, trust_code=trust_code, journals=journals
+    )
     try:
         card = read_card(folder)
     except BadSubmission as error:

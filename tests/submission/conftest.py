@@ -90,7 +90,7 @@ def handed_in(tmp_path: Path) -> Path:
 @pytest.fixture
 def check(board: Leaderboard, handed_in: Path) -> Callable[[], Submission]:
     """Checks the folder against the board."""
-    return lambda: prepare(handed_in, board, progress=False)
+    return lambda: prepare(handed_in, board)
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_what_is_scored_is_what_was_handed_in(tmp_path: Path, norm: str, eps: fl
     folder.mkdir()
     (folder / "card.toml").write_text(CARD.replace('"linf"\neps = 0.2', f'"{norm}"\neps = {eps}'))
     np.save(folder / "images.npy", x)
-    experiment = prepare(folder, board, progress=False).experiment
+    experiment = prepare(folder, board).experiment
     store = Store(tmp_path / "store")
     bench = Bench(experiment, store)
     arrays = unpack_arrays(store.read(bench.images(experiment.attacks[1], experiment.victims[0]), "images"))
@@ -77,10 +77,10 @@ def test_an_ids_array_stands_for_any_order(board: Leaderboard, handed_in: Path) 
     split, order = evaluation(board), np.random.default_rng(1).permutation(60)
     x = shifted(board)
     np.savez(handed_in / "images.npz", x=x[order], ids=split.ids[order])
-    mixed = prepare(handed_in, board, progress=False).experiment.attacks[1].given
+    mixed = prepare(handed_in, board).experiment.attacks[1].given
     (handed_in / "images.npz").unlink()
     np.save(handed_in / "images.npy", x)
-    plain = prepare(handed_in, board, progress=False).experiment.attacks[1].given
+    plain = prepare(handed_in, board).experiment.attacks[1].given
     assert mixed is not None
     assert plain is not None
     assert mixed.digests == plain.digests
@@ -92,7 +92,7 @@ def test_an_ids_array_stands_for_any_order(board: Leaderboard, handed_in: Path) 
 def test_exact_floats_of_either_endianness_are_levels(board: Leaderboard, handed_in: Path, dtype: str) -> None:
     x = shifted(board)
     np.save(handed_in / "images.npy", (x / 255).astype(dtype))
-    given = prepare(handed_in, board, progress=False).experiment.attacks[1].given
+    given = prepare(handed_in, board).experiment.attacks[1].given
     assert given is not None
     assert given.images is not None
     assert np.array_equal(given.images[""], x)
@@ -104,7 +104,7 @@ def test_images_for_one_victim_leave_the_others_out_and_their_deltas_unmeasured(
     with (handed_in / "card.toml").open("a") as card:
         card.write("[queries]\nper_image = 100\n")
     np.save(handed_in / "noisy.npy", shifted(board))
-    submission = prepare(handed_in, board, progress=False)
+    submission = prepare(handed_in, board)
     assert list(submission.notes) == []
     found = [r for r in run(submission.experiment, Store(tmp_path / "store")) if r.attack and not r.attack["null"]]
     assert [(r.victim.victim["name"], r.reference, r.undefended) for r in found] == [("noisy", None, None)]
@@ -165,7 +165,7 @@ def test_more_than_the_board_gives_is_not_ranked(
     assert change[0] in card
     (handed_in / "card.toml").write_text(card.replace(*change))
     np.save(handed_in / "plain.npy", shifted(board))
-    submission = prepare(handed_in, board, progress=False)
+    submission = prepare(handed_in, board)
     attack = submission.experiment.attacks[1].identity()
     victim = submission.experiment.victims[0].identity("d")
     assert attack["scope"] == scope
@@ -207,7 +207,7 @@ def test_a_board_of_clean_images_takes_no_attack(handed_in: Path, tmp_path: Path
     clean = BOARD[: BOARD.index("[threat]")] + BOARD[BOARD.index("[run]") : BOARD.index("[attacks]")]
     (tmp_path / "board.toml").write_text(clean)
     with pytest.raises(ValueError, match="takes no attacks"):
-        prepare(handed_in, Leaderboard(tmp_path), progress=False)
+        prepare(handed_in, Leaderboard(tmp_path))
 
 
 def test_the_board_of_these_tests_loads() -> None:
@@ -228,7 +228,7 @@ def test_a_name_stands_for_one_thing(board: Leaderboard, handed_in: Path, cache:
     with pytest.raises(ValueError, match="something else called 'darker'"):
         cli(*submit)
     with pytest.raises(ValueError, match="something else called 'darker'"):
-        prepare(handed_in, Leaderboard(out), progress=False)
+        prepare(handed_in, Leaderboard(out))
     assert {p: p.read_bytes() for p in before} == before
 
 

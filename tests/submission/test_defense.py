@@ -73,7 +73,7 @@ def card(folder: Path, *changes: tuple[str, str]) -> None:
 
 def refused(folder: Path, board: Leaderboard, **options: Any) -> str:
     with pytest.raises(BadSubmission) as caught:
-        prepare(folder, board, progress=False, **options)
+        prepare(folder, board, **options)
     return str(caught.value)
 
 
@@ -111,7 +111,7 @@ def test_a_name_of_the_board_or_of_its_rows_is_refused(folder: Path, toy: Path, 
     assert "has a victim 'noisy' already" in refused(folder, Leaderboard(toy))
     card(folder)
     assert cli("board", "submit", str(folder), str(toy), "--output", str(tmp_path / "out")) == 0
-    prepare(folder, Leaderboard(tmp_path / "out"), progress=False)  # the same again
+    prepare(folder, Leaderboard(tmp_path / "out"))  # the same again
     card(folder, ("sigma=0.1", "sigma=0.2"))
     assert "rows of something else called 'guarded'" in refused(folder, Leaderboard(tmp_path / "out"))
 
@@ -121,9 +121,9 @@ def test_code_runs_under_trust_alone_and_its_row_says_so(folder: Path, toy: Path
     (folder / "theirs.py").write_text(FACTORY.replace("{ran!r}", repr(str(folder.parent / "ran"))))
     assert "pass --trust-code" in refused(folder, Leaderboard(toy))
     assert not (folder.parent / "ran").exists()
-    found = prepare(folder, Leaderboard(toy), progress=False, trust_code=True).experiment.victims[0]
+    found = prepare(folder, Leaderboard(toy), trust_code=True).experiment.victims[0]
     assert (folder.parent / "ran").exists()
-    again = prepare(folder, Leaderboard(toy), progress=False, trust_code=True).experiment.victims[0]
+    again = prepare(folder, Leaderboard(toy), trust_code=True).experiment.victims[0]
     assert found.classifier is not None
     assert again.classifier is not None
     assert found.classifier.digest == again.classifier.digest  # its random weights don't depend on where it ran
@@ -224,7 +224,7 @@ def test_what_is_hashed_is_what_is_scored(
         return check(*given)
 
     monkeypatch.setattr(defense, "check_hashes", swapped)
-    victims = prepare(folder, board, progress=False).experiment.victims
+    victims = prepare(folder, board).experiment.victims
     bare = next(v.classifier for v in victims if v.name == "guarded less inference")
     assert bare is not None
     assert load_classifier(path).digest != wanted == bare.digest
@@ -311,11 +311,11 @@ def test_a_new_defense_meets_the_attacks_that_were_handed_in_before(
         cli("board", "rescore", path, "--submission", str(folder))
     card(folder)
     capsys.readouterr()
-    without = prepare(folder, Leaderboard(toy), progress=False)  # no store, no folder beside the rows
+    without = prepare(folder, Leaderboard(toy))  # no store, no folder beside the rows
     assert [a.name for a in without.experiment.attacks] == ["null", "random-noise"]
     assert "'darker' are neither beside" in without.notes[0]
     shutil.copytree(tmp_path / "first" / "submissions", toy / "submissions")
-    assert [a.name for a in prepare(folder, Leaderboard(toy), progress=False).experiment.attacks][-1] == "darker"
+    assert [a.name for a in prepare(folder, Leaderboard(toy)).experiment.attacks][-1] == "darker"
 
 
 def test_the_folder_of_another_board_is_left_alone(folder: Path, toy: Path, cache: Path, tmp_path: Path) -> None:

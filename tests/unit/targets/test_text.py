@@ -263,8 +263,8 @@ def test_a_board_of_targets(here: Path) -> None:
     board = board_from(tomllib.loads(BOARD), "board.toml")
     assert {v.name: v.reference for v in board.victims} == {"plain": None, "noisy": "plain", "linear": "plain"}
     with pytest.raises(BadBoard, match=r"board.toml: victims.linear: .*--trust-code"):
-        board.experiment(progress=False)
-    experiment = board.experiment(progress=False, trust_code=True)
+        board.experiment()
+    experiment = board.experiment(trust_code=True)
     records = run(experiment, Store(here / "store"))
     for record in records:
         plain = record.to_json()["identity"]
