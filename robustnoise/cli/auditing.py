@@ -14,7 +14,6 @@ from robustnoise.cli.running import (
     ATTACK_FAILED,
     Setting,
     checkpoints,
-    journals,
     load_plugins,
     refuse_target,
     target_options,
@@ -45,14 +44,7 @@ def audit_victim(
     if baseline is not None:
         victims["baseline"] = VictimPart(defense=checkpoints(baseline))
     null = next(rung for rung in registry().ladder() if rung.rung == "null")
-    board = setting.board(victims, {null.name: null.attack}, None)
-    experiment = board.experiment(
-        data_dir=setting.data_dir,
-        device=setting.device,
-        plugin_files=setting.plugins,
-        trust_code=setting.trust_code,
-        journals=journals(),
-    )
+    experiment = setting.experiment(setting.board(victims, {null.name: null.attack}, None))
     # References that a board adds have no part in an audit.
     experiment = replace(
         experiment, victims=tuple(replace(v, reference=None) for v in experiment.victims if v.name in victims)

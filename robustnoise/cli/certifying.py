@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from robustnoise.board import VictimPart
 from robustnoise.cli.caching import open_store
 from robustnoise.cli.progress import bars
-from robustnoise.cli.running import Setting, checkpoints, journals, load_plugins, target_options
+from robustnoise.cli.running import Setting, checkpoints, load_plugins, target_options
 from robustnoise.errors import BadParameter
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.certifying import certify
@@ -51,13 +51,7 @@ def certify_victim(
     stack = None if defense is None else checkpoints(defense)
     victims = {"victim": VictimPart(defense=stack, target=target, options=target_options(options))}
     null = next(rung for rung in registry().ladder() if rung.rung == "null")
-    experiment = setting.board(victims, {null.name: null.attack}, None).experiment(
-        data_dir=setting.data_dir,
-        device=setting.device,
-        plugin_files=setting.plugins,
-        trust_code=setting.trust_code,
-        journals=journals(),
-    )
+    experiment = setting.experiment(setting.board(victims, {null.name: null.attack}, None))
     evaluation = experiment.dataset.evaluation
     store = open_store()
     with bars() as progress:

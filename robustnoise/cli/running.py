@@ -203,15 +203,19 @@ class Setting:
             budget=BudgetPart(total=self.budget),
         )
 
-    def records(self, board: Board, failures: list[str] | None = None) -> list[EvaluationRecord] | None:
-        """Run it; None where only the plan was asked for. `failures` as for `run`."""
-        experiment = board.experiment(
+    def experiment(self, board: Board) -> Experiment:
+        """What it measures, data loaded."""
+        return board.experiment(
             data_dir=self.data_dir,
             device=self.device,
             plugin_files=self.plugins,
             trust_code=self.trust_code,
             journals=journals(),
         )
+
+    def records(self, board: Board, failures: list[str] | None = None) -> list[EvaluationRecord] | None:
+        """Run it; None where only the plan was asked for. `failures` as for `run`."""
+        experiment = self.experiment(board)
         if self.plan:
             show_plan(experiment, self.place, as_json=self.json)
             return None
