@@ -174,8 +174,8 @@ def _global_randomness(text: str) -> list[str]:
 RESTORED = {
     "robustnoise.foreign": {"random", "random.seed", "np.random.seed", "np.random.set_state",
                             "torch.manual_seed"},  # runs libraries that draw from nothing else, and puts all back
-    "robustnoise.testing.common": {"random", "random.seed", "np.random.seed", "np.random.set_state",
-                                      "torch.set_rng_state"},  # moves the state to see whether a plugin reads it
+    "robustnoise.testing.common": {"random", "random.seed", "np.random.seed",
+                                   "torch.set_rng_state"},  # moves the state to see whether a plugin reads it
 }  # fmt: skip
 """Modules that touch a global generator on purpose, and with what."""
 
