@@ -218,6 +218,11 @@ class EvaluationRecord:
         return len(self.victim.clean.right)
 
     @property
+    def scope(self) -> str | None:
+        """That of the attack; None where nothing attacks."""
+        return None if self.attack is None else self.attack["scope"]
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What was measured."""
         arms = {name: None if arm is None else dict(arm.victim) for name, arm in self._arms()}

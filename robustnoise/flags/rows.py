@@ -32,10 +32,6 @@ def _alike(a: EvaluationRecord, b: EvaluationRecord) -> bool:
     return a.victim.victim == b.victim.victim and a.setting == b.setting
 
 
-def _scope(record: EvaluationRecord) -> str | None:
-    return None if record.attack is None else record.attack["scope"]
-
-
 def _below(a: EvaluationRecord, b: EvaluationRecord, name: str) -> Delta:
     """Accuracy of the victim under the attack of a minus that under the attack of b."""
     mine, theirs = a.victim.scored, b.victim.scored
@@ -69,10 +65,10 @@ def _null(record: EvaluationRecord, same: Rows) -> str | None:
 
 
 def _control(record: EvaluationRecord, same: Rows) -> str | None:
-    if _scope(record) in (None, "control"):
+    if record.scope in (None, "control"):
         return None
     for row in same:
-        if row.attack is None or row.attack["scope"] != "control" or row.attack["null"]:
+        if row.attack is None or row.scope != "control" or row.attack["null"]:
             continue
         left = row.victim.scored.accuracy
         if left <= chance(record.setting):
@@ -85,7 +81,7 @@ def _control(record: EvaluationRecord, same: Rows) -> str | None:
 
 def _not_hurt(record: EvaluationRecord, _same: Rows) -> str | None:
     net = record.undefended
-    if net is None or net.adversarial is None or _scope(record) == "control":
+    if net is None or net.adversarial is None or record.scope == "control":
         return None
     a, b = net.adversarial, net.clean
     delta = stats.paired_delta(a.right, a.draws, b.right, b.draws, record.rng("flag", "undefended"))
@@ -96,9 +92,9 @@ def _not_hurt(record: EvaluationRecord, _same: Rows) -> str | None:
 
 def _white_box(record: EvaluationRecord, same: Rows) -> str | None:
     """On all rows of the victim: without its strongest row its worst case would only look better."""
-    rows = [r for r in (record, *same) if _scope(r) in ("shared", "per-victim")]
-    white = [r for r in (record, *same) if _scope(r) == "audit"]
-    if _scope(record) in (None, "control") or not white:
+    rows = [r for r in (record, *same) if r.scope in ("shared", "per-victim")]
+    white = [r for r in (record, *same) if r.scope == "audit"]
+    if record.scope in (None, "control") or not white:
         return None
     for black in rows:
         deltas = [_below(black, audit, "audit") for audit in white]
@@ -110,10 +106,10 @@ def _white_box(record: EvaluationRecord, same: Rows) -> str | None:
 
 
 def _order(record: EvaluationRecord, same: Rows) -> str | None:
-    if _scope(record) != "per-victim":
+    if record.scope != "per-victim":
         return None
     for row in same:
-        if _scope(row) == "shared" and lower(delta := _below(row, record, "order")):
+        if row.scope == "shared" and lower(delta := _below(row, record, "order")):
             assert row.attack is not None
             return f"{row.attack['name']}, which never asks, against this attack: {beside(delta)}."
     return None
@@ -131,7 +127,7 @@ def _unspent(record: EvaluationRecord, _same: Rows) -> str | None:
     budget, arm = record.setting.get("budget") or {}, record.victim
     total = budget.get("total")
     granted = total / record.n if budget.get("per_image") is None and total is not None else budget.get("per_image")
-    if _scope(record) != "per-victim" or granted is None or arm.agreement is not None:
+    if record.scope != "per-victim" or granted is None or arm.agreement is not None:
         return None
     if record.attack is not None and "submitted" in record.attack:
         return None
@@ -154,7 +150,7 @@ def _few(record: EvaluationRecord, _same: Rows) -> str | None:
     mine = record.victim.scored
     other = record.reference
     theirs = None if other is None else other.scored
-    if theirs is None or _scope(record) == "control":
+    if theirs is None or record.scope == "control":
         return None
     delta = record.delta()
     found = stats.resolution(mine.right, mine.draws, theirs.right, theirs.draws)

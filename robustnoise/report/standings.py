@@ -51,7 +51,7 @@ def standings(groups: Sequence[Rows], scope: str, flags: Flags) -> list[Standing
 
 
 def _standings(groups: Mapping[int, Rows], scope: str, flags: Flags) -> dict[int, Standing]:
-    met = {i: {_key(r): r for r in rows if _scope(r) == scope} for i, rows in groups.items()}
+    met = {i: {_key(r): r for r in rows if r.scope == scope} for i, rows in groups.items()}
     counting = _counting(met.values(), flags)
     found = {}
     for i, rows in groups.items():
@@ -81,7 +81,7 @@ def _counting(victims: Collection[Mapping[str, EvaluationRecord]], flags: Flags)
         key: found[0].attack["name"]
         for key, found in strong.items()
         if found[0].attack is not None
-        and (key in own or _scope(found[0]) == "shared" or all(key in met for met in entrants))
+        and (key in own or found[0].scope == "shared" or all(key in met for met in entrants))
     }
 
 
@@ -94,7 +94,7 @@ def _weak(rows: Iterable[EvaluationRecord], flags: Flags) -> bool:
 def _why_not(
     rows: Rows, met: Mapping[str, EvaluationRecord], counting: Mapping[str, str], scope: str, flags: Flags
 ) -> str:
-    against = against_victim([r for r in rows if _scope(r) in (scope, "control")], flags)
+    against = against_victim([r for r in rows if r.scope in (scope, "control")], flags)
     if against:
         return against
     weak = says_nothing([r for key, r in met.items() if key in counting] or list(met.values()), flags)
@@ -108,7 +108,7 @@ def against_victim(rows: Iterable[EvaluationRecord], flags: Flags) -> str:
     """The first blocking flag that speaks against the victim of `rows`; empty for none."""
     for record in rows:
         # On a control it can only be the audit's, which speaks of all attacks on the victim.
-        of_attack = () if _scope(record) == "control" else OF_ATTACKS
+        of_attack = () if record.scope == "control" else OF_ATTACKS
         for name in _names(record, flags):
             if FLAGS[name].blocks and name not in of_attack:
                 return name
@@ -123,10 +123,6 @@ def says_nothing(rows: Sequence[EvaluationRecord], flags: Flags) -> str:
 
 def _names(record: EvaluationRecord, flags: Flags) -> list[str]:
     return [raised.flag for raised in flags.get(record.digest, ())]
-
-
-def _scope(record: EvaluationRecord) -> str | None:
-    return None if record.attack is None else record.attack["scope"]
 
 
 def _submitted(record: EvaluationRecord) -> bool:
