@@ -10,13 +10,17 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from robustnoise.errors import AttackFailed, BadParameter, StoreError
 from robustnoise.harness import claims
 from robustnoise.harness.claims import claimed
+from robustnoise.harness.executors import processes
 from robustnoise.harness.executors.cluster import RayCluster
 from robustnoise.harness.executors.job import Group, Made
 from robustnoise.harness.executors.processes import Processes
@@ -98,6 +102,50 @@ def test_a_bug_costs_its_cell_and_what_the_next_would_meet_ends_the_run() -> Non
     assert failure.reason.startswith("RuntimeError: a bug (test_executing.py, line ")
     with pytest.raises(StoreError, match="full"):
         attempt(functools.partial(fail, StoreError("full")))
+
+
+class Pool:
+    """Stands for a process: makes what it is given, or raises; `lost` is one that was killed without work."""
+
+    def __init__(self, raises: BaseException | None = None, *, at_once: bool = False) -> None:
+        self.raises, self.at_once, self.lost, self.ended = raises, at_once, False, False
+
+    def submit(self, _: object, group: Group) -> Future[Made]:
+        if self.lost:
+            raise BrokenProcessPool
+        if self.raises is not None and self.at_once:
+            raise self.raises
+        future = Future[Made]()
+        future.set_result(dict.fromkeys(group)) if self.raises is None else future.set_exception(self.raises)
+        return future
+
+    def shutdown(self, **options: bool) -> None:
+        assert options["kill_workers"]
+        self.ended = True
+
+
+def test_a_worker_that_is_lost_between_two_cells_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    pools = [Pool(), Pool()]
+    started = iter(pools)
+    monkeypatch.setattr(processes, "_pool", lambda _: next(started))
+    job: Any = None
+    with Processes(1).workers(job) as workers:
+        assert list(workers([["a"]])) == [(0, {"a": None})]
+        pools[0].lost = True
+        assert list(workers([["b"], ["c"]])) == [(0, {"b": None}), (1, {"c": None})]
+    assert all(pool.ended for pool in pools)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), StoreError("full")])
+def test_whatever_stops_a_run_ends_the_worker_that_it_came_from(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, at_once: bool
+) -> None:
+    pool, job = Pool(error, at_once=at_once), None
+    monkeypatch.setattr(processes, "_pool", lambda _: pool)
+    with pytest.raises(type(error)), Processes(1).workers(job) as workers:  # type: ignore[arg-type]
+        list(workers([["a"]]))
+    assert pool.ended
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

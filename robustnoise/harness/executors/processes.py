@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,17 +46,26 @@ class Processes:
 
     @contextmanager
     def workers(self, job: Job) -> Iterator[Workers]:
-        """As many as there is work for; one that is lost, or ran out of memory, is replaced."""
+        """As many as there is work for; one that is lost, also between two cells, or ran out of memory, is replaced."""
+        started: list[Any] = []
         idle: list[Any] = []
         busy: dict[Future[Made], tuple[int, Any]] = {}
+
+        def give(group: Group) -> tuple[Future[Made], Any]:
+            while idle:
+                pool = idle.pop()
+                with suppress(BrokenProcessPool):  # it was lost while it had nothing to do
+                    return pool.submit(_make, list(group)), pool
+            started.append(_pool(job))  # noted first: whatever stops this block now ends the process as well
+            return started[-1].submit(_make, list(group)), started[-1]
 
         def run(groups: Sequence[Group]) -> Iterator[tuple[int, Made | None]]:
             waiting = list(enumerate(groups))[::-1]
             while waiting or busy:
                 while waiting and len(busy) < self.jobs:
                     number, group = waiting.pop()
-                    pool = idle.pop() if idle else _pool(job)
-                    busy[pool.submit(_make, list(group))] = number, pool
+                    future, pool = give(group)
+                    busy[future] = number, pool
                 done, _ = wait(busy, return_when=FIRST_COMPLETED)
                 for future in done:
                     number, pool = busy.pop(future)
@@ -70,7 +79,7 @@ class Processes:
         try:
             yield run
         finally:
-            for pool in (*idle, *(pool for _, pool in busy.values())):
+            for pool in started:
                 pool.shutdown(wait=True, kill_workers=True)
 
 
