@@ -88,7 +88,7 @@ def attempt(make: Callable[[], object]) -> Failure | None:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
         return _short(error)
-    except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything, and call sys.exit()
         if isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY):
             return _short(error)
         frame = traceback.extract_tb(error.__traceback__)[-1]

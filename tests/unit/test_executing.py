@@ -7,6 +7,8 @@ import fcntl
 import functools
 import multiprocessing
 import os
+import pickle
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,16 +19,17 @@ from typing import Any
 
 import pytest
 
-from robustnoise.errors import AttackFailed, BadParameter, StoreError
+from robustnoise.errors import AttackFailed, BadParameter, BrokenPlugin, StoreError
 from robustnoise.harness import claims
 from robustnoise.harness.claims import claimed
 from robustnoise.harness.executors import processes
 from robustnoise.harness.executors.cluster import RayCluster
-from robustnoise.harness.executors.job import Group, Made
+from robustnoise.harness.executors.job import Group, Made, PluginFiles
 from robustnoise.harness.executors.processes import Processes
 from robustnoise.harness.failed import Failure, attempt
 from robustnoise.harness.shards import Shard
 from robustnoise.harness.tries import TRIES, make_all
+from robustnoise.registry import registry
 
 
 class Deadly:
@@ -92,6 +95,13 @@ def test_want_of_memory_is_another_failure_than_an_attacks(error: Exception, aga
     assert failure.reason
 
 
+def test_a_plugin_that_ends_the_process_in_words_ends_its_cell_alone() -> None:
+    failure = attempt(lambda: sys.exit(0))
+    assert failure is not None
+    assert not failure.again
+    assert failure.reason.startswith("SystemExit: 0 (test_executing.py, line ")
+
+
 def test_a_bug_costs_its_cell_and_what_the_next_would_meet_ends_the_run() -> None:
     def fail(error: Exception) -> None:
         raise error
@@ -146,6 +156,27 @@ def test_whatever_stops_a_run_ends_the_worker_that_it_came_from(
     with pytest.raises(type(error)), Processes(1).workers(job) as workers:  # type: ignore[arg-type]
         list(workers([["a"]]))
     assert pool.ended
+
+
+def test_what_cant_go_to_another_process_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, job = Pool(TypeError("cannot pickle '_thread.lock' object"), at_once=True), None
+    monkeypatch.setattr(processes, "_pool", lambda _: pool)
+    with (
+        pytest.raises(BadParameter, match=r"another process: cannot pickle '_thread.lock' object.*--jobs 1"),
+        Processes(1).workers(job) as workers,  # type: ignore[arg-type]
+    ):
+        list(workers([["a"]]))
+
+
+def test_a_file_of_plugins_that_was_changed_meanwhile_ends_the_run_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("PLUGINS = {}")
+    registry().add_file(path)
+    files = PluginFiles((path,))
+    assert pickle.loads(pickle.dumps(files)) == files
+    path.write_text("PLUGINS = {}  # changed")
+    with pytest.raises(BrokenPlugin, match=r"mine.py: it was changed while the board is made"):
+        pickle.dumps(files)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

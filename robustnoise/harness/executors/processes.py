@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from robustnoise.errors import BadParameter
+from robustnoise.errors import BadParameter, told
 from robustnoise.harness.executors.base import Work, Workers
 from robustnoise.harness.executors.job import Group, Job, Made
 from robustnoise.harness.experiment import Experiment
@@ -46,7 +46,12 @@ class Processes:
 
     @contextmanager
     def workers(self, job: Job) -> Iterator[Workers]:
-        """As many as there is work for; one that is lost, also between two cells, or ran out of memory, is replaced."""
+        """As many as there is work for; one that is lost, also between two cells, or ran out of memory, is replaced.
+
+        Raises:
+            BadParameter: the experiment holds something that can't go to another process.
+            BrokenPlugin: a file of plugins has changed since it was loaded.
+        """
         started: list[Any] = []
         idle: list[Any] = []
         busy: dict[Future[Made], tuple[int, Any]] = {}
@@ -57,7 +62,14 @@ class Processes:
                 with suppress(BrokenProcessPool):  # it was lost while it had nothing to do
                     return pool.submit(_make, list(group)), pool
             started.append(_pool(job))  # noted first: whatever stops this block now ends the process as well
-            return started[-1].submit(_make, list(group)), started[-1]
+            try:
+                return started[-1].submit(_make, list(group)), started[-1]
+            except (TypeError, AttributeError) as error:  # of what is told to the new process
+                raise BadParameter(
+                    f"the board can't be handed to another process: {told(error)}. A network or function of your own "
+                    "holds what lives in this process alone, such as a lock or an open file. Leave that out, or give "
+                    "--jobs 1 and no time limit."
+                ) from error
 
         def run(groups: Sequence[Group]) -> Iterator[tuple[int, Made | None]]:
             waiting = list(enumerate(groups))[::-1]
