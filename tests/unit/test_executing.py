@@ -64,6 +64,21 @@ def test_a_cell_that_ends_every_worker_is_given_up_and_takes_no_other_with_it() 
     assert sorted(told) == ["a", "b", "c"]
 
 
+def test_cells_that_dont_fit_into_memory_together_are_made_one_after_the_other_at_last() -> None:
+    seen = list[list[str]]()
+
+    def workers(groups: Sequence[Group]) -> Iterator[tuple[int, Made | None]]:
+        """All at a time, in memory for one."""
+        names = [name for group in groups for name in group]
+        seen.append(names)
+        short = Failure("out of memory", again=True) if len(names) > 1 else None
+        for number, group in enumerate(groups):
+            yield number, dict.fromkeys(group, short)
+
+    assert make_all(workers, [["a"], ["b"]], lambda _: None) == {"a": None, "b": None}
+    assert seen == [["a", "b"], ["a", "b"], ["a"], ["b"]]
+
+
 def test_what_fails_the_same_way_every_time_is_tried_once() -> None:
     asked = Counter[str]()
 
