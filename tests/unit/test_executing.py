@@ -29,7 +29,9 @@ from robustnoise.harness.executors.processes import Processes
 from robustnoise.harness.failed import Failure, attempt
 from robustnoise.harness.shards import Shard
 from robustnoise.harness.tries import TRIES, make_all
+from robustnoise.models.targets.journal import Journal
 from robustnoise.registry import registry
+from robustnoise.store import Store
 
 
 class Deadly:
@@ -181,6 +183,20 @@ def test_what_cant_go_to_another_process_is_refused_in_words(monkeypatch: pytest
         Processes(1).workers(job) as workers,  # type: ignore[arg-type]
     ):
         list(workers([["a"]]))
+
+
+def test_a_worker_in_another_folder_uses_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("ours.py").write_text("PLUGINS = {}  # another")
+    registry().add_file(Path("ours.py"))
+    told = pickle.dumps([Store(Path("store")), Journal(Path("paid.jsonl"), "x"), PluginFiles((Path("ours.py"),))])
+    monkeypatch.chdir(tmp_path / "there")
+    store, journal, plugins = pickle.loads(told)
+    assert [store.root, journal.path, *plugins.paths] == [
+        tmp_path / "here" / name for name in ("store", "paid.jsonl", "ours.py")
+    ]
 
 
 def test_a_file_of_plugins_that_was_changed_meanwhile_ends_the_run_in_words(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ class PluginFiles:
                     f"plugin file {path}: it was changed while the board is made, and a worker that starts now doesn't "
                     "find what it was. What was finished is kept: start the same command again."
                 )
-        return _load_plugins, (self.paths,)
+        return _load_plugins, (tuple(path.absolute() for path in self.paths),)
 
 
 def _load_plugins(paths: tuple[Path, ...]) -> PluginFiles:
