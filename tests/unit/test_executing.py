@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joblib.externals.loky import process_executor
 
 from robustnoise.errors import AttackFailed, BadParameter, BrokenPlugin, StoreError
 from robustnoise.harness import claims
@@ -161,6 +162,17 @@ def test_a_worker_that_is_lost_between_two_cells_is_replaced(monkeypatch: pytest
         pools[0].lost = True
         assert list(workers([["b"], ["c"]])) == [(0, {"b": None}), (1, {"c": None})]
     assert all(pool.ended for pool in pools)
+
+
+def test_a_worker_may_grow_by_what_it_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loky ends one that does, where psutil is installed, and all that was kept is made again."""
+    monkeypatch.setattr(process_executor, "_USE_PSUTIL", True)  # raises where another loky has no such switch
+    monkeypatch.setattr(processes, "_job", None)
+    monkeypatch.setattr(processes, "_end_with", lambda _: None)
+    job: Any = object()
+    processes._start(job)
+    assert processes._job is job
+    assert not process_executor._USE_PSUTIL
 
 
 @pytest.mark.parametrize("at_once", [True, False])
