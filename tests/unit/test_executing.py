@@ -170,7 +170,7 @@ def test_a_worker_may_grow_by_what_it_keeps(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(processes, "_job", None)
     monkeypatch.setattr(processes, "_end_with", lambda _: None)
     job: Any = object()
-    processes._start(job)
+    processes._start(job, os.getppid())
     assert processes._job is job
     assert not process_executor._USE_PSUTIL
 

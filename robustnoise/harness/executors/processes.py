@@ -99,7 +99,8 @@ def _pool(job: Job) -> Any:
     """One process. Of a pool of several nobody can tell which cell was the end of one, and all end with it."""
     from joblib.externals.loky import ProcessPoolExecutor
 
-    return ProcessPoolExecutor(max_workers=1, timeout=IDLE_SECONDS, initializer=_start, initargs=(job,))
+    told = job, os.getpid()
+    return ProcessPoolExecutor(max_workers=1, timeout=IDLE_SECONDS, initializer=_start, initargs=told)
 
 
 def _made(future: Future[Made]) -> Made | None:
@@ -113,18 +114,18 @@ _job: Job | None = None
 """In a worker, what it was told at its start."""
 
 
-def _start(job: Job) -> None:
+def _start(job: Job, parent: int) -> None:
     global _job  # noqa: PLW0603 - a worker's own
     _job = job
     from joblib.externals.loky import process_executor
 
     # Where psutil is installed, loky takes what a worker keeps for a leak, and ends one that grew by 300 MB.
     process_executor._USE_PSUTIL = False
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent has ended, which tells nobody if it was killed."""
+    """End this process when its parent has ended, even before this one had started: who is killed tells nobody."""
     while os.getppid() == parent:
         time.sleep(ORPHAN_SECONDS)
     os._exit(1)
