@@ -119,12 +119,7 @@ class Registry:
         Raises:
             BrokenPlugin: the file is absent, fails to import, or has no such table.
         """
-        try:
-            code = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise BrokenPlugin(f"plugin file {path}: {error.strerror}. Give the path of a Python file.") from None
-        # The hash in the module's name keeps two files of one name apart, and two versions of one file.
-        module_name = f"robustnoise_file_{path.stem}_{code[:12]}"
+        module_name, code = _file_module(path)
         if module_name not in sys.modules:
             module_spec = importlib.util.spec_from_file_location(module_name, path)
             if module_spec is None or module_spec.loader is None:
@@ -244,6 +239,25 @@ class Registry:
             if entry.target.endswith(f":{cls.__name__}") and self._kind_of(entry) and entry.load() is cls:
                 return entry
         return None
+
+
+def is_loaded(path: Path) -> bool:
+    """Whether a one-file plugin is in this process as its file is now.
+
+    Raises:
+        BrokenPlugin: there is no file.
+    """
+    return _file_module(path)[0] in sys.modules
+
+
+def _file_module(path: Path) -> tuple[str, str]:
+    """The name of the module that a one-file plugin becomes, and the file's sha256."""
+    try:
+        code = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BrokenPlugin(f"plugin file {path}: {error.strerror}. Give the path of a Python file.") from None
+    # The hash in the module's name keeps two files of one name apart, and two versions of one file.
+    return f"robustnoise_file_{path.stem}_{code[:12]}", code
 
 
 def prefix_of(point: EntryPoint) -> str:

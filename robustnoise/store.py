@@ -123,11 +123,11 @@ class Store:
     """A folder of finished work, safe for several processes at once.
 
     Args:
-        root: made at the first write.
+        root: made at the first write; the same folder for a worker that runs in another one.
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = root.absolute()
 
     def object_path(self, sha256: str) -> Path:
         """Where the object of that hash lies."""

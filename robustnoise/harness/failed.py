@@ -15,28 +15,36 @@ from robustnoise.training.loop import TrainingDiverged
 
 
 class Failed:
-    """Victims without a network, and pairs of victim and attack without a result; `lines` says of each cell why."""
+    """Victims without a network, attacks without images, and pairs of both without a result; `lines` says of each cell
+    why."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._victims: set[str] = set()
+        self._attacks: set[str] = set()
         self._pairs: set[tuple[str, str]] = set()
 
-    def note(self, label: str, victim: Victim, attack: Attack | None, reason: str | None) -> None:
-        """The cell `label` failed for `reason`; None is that it didn't. Without an attack the whole victim failed."""
+    def note(
+        self, label: str, victim: Victim, attack: Attack | None, reason: str | None, *, shared: bool = False
+    ) -> None:
+        """The cell `label` failed for `reason`; None is that it didn't. Without an attack the whole victim failed, and
+        with work that is shared by all victims the whole attack."""
         if reason is None:
             return
         if attack is None:
             self._victims.add(victim.name)
+        elif shared:
+            self._attacks.add(attack.name)
         else:
-            self._pairs.add(self._pair(victim, attack))
+            self._pairs.add((victim.name, attack.name))
         self.lines.append(f"{label} failed: {reason}")
 
     def has(self, victim: Victim, attack: Attack | None, *, shared: bool = False) -> bool:
         """Whether `victim`, or `attack` on it, failed; of work that is shared by all victims only the attack counts."""
-        return (victim.name in self._victims and not shared) or (
-            attack is not None and self._pair(victim, attack) in self._pairs
-        )
+        if attack is not None and attack.name in self._attacks:
+            return True
+        pair = attack is not None and (victim.name, attack.name) in self._pairs
+        return not shared and (pair or victim.name in self._victims)
 
     def hand_over(self, lines: list[str] | None) -> None:
         """Add what failed to `lines`.
@@ -48,10 +56,6 @@ class Failed:
             lines += self.lines
         elif self.lines:
             raise AttackFailed("\n".join(self.lines))
-
-    @staticmethod
-    def _pair(victim: Victim, attack: Attack) -> tuple[str, str]:
-        return attack.name, victim.name if attack.own else ""
 
 
 class Failure(NamedTuple):
@@ -84,7 +88,7 @@ def attempt(make: Callable[[], object]) -> Failure | None:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
         return _short(error)
-    except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything, and call sys.exit()
         if isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY):
             return _short(error)
         frame = traceback.extract_tb(error.__traceback__)[-1]

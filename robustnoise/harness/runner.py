@@ -118,7 +118,7 @@ def _make(job: Job, executor: Executor, shard: Shard | None = None) -> Failed:
                 missing = _missing(looking, level, same)
                 for name, reason in make_all(workers, missing, meter, job.lost).items():
                     for task in same[name]:
-                        failed.note(task.label, task.victim, task.attack, reason)
+                        failed.note(task.label, task.victim, task.attack, reason, shared=task.shared)
     finally:
         claims.clear(job.store.root / claims.FOLDER)
         limits.clear(job.store)

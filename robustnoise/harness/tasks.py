@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ class Task:
 
     @property
     def label(self) -> str:
-        """For progress and plans."""
+        """For progress and plans; names hold spaces, so several cells may have one label."""
         parts = [self.stage, *([] if self.shared else [self.victim.name]), *([self.attack.name] if self.attack else [])]
         return " ".join(parts) + ("" if self.stop is None else f" at {self.stop} queries")
 
@@ -47,7 +48,8 @@ class Task:
         if self.stage == "substitute" and self.attack is not None and isinstance(self.attack.attack, TwoStage):
             own = self.victim.name if self.attack.own else ""
             return spec_of(self.attack.attack.substitute).digest() + own
-        return self.label
+        victim, attack = None if self.shared else self.victim.name, self.attack and self.attack.name
+        return json.dumps([self.stage, victim, attack, self.stop])
 
     def run(self, bench: Bench) -> Cell:
         """Make the cell, or find it."""

@@ -1,8 +1,7 @@
-"""Cells that were lost with their worker, or for want of memory, are made again: up to three times."""
+"""Cells that were lost with their worker, or for want of memory, are made again: up to three times, at last alone."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from robustnoise.harness.executors.base import Workers
@@ -30,19 +29,21 @@ def make_all(
         by `Task.work` why the cell is missing; None where it isn't.
     """
     reasons: dict[str, str | None] = {}
-    tries: Counter[str] = Counter()
     waiting = list(groups)
-    while waiting:
+    for left in reversed(range(TRIES)):
         again: list[Group] = []
-        for number, made in workers(waiting):
-            for name in waiting[number]:
-                failure = lost(name) if made is None else made[name]
-                tries[name] += 1
-                if failure is not None and failure.again and tries[name] < TRIES:
-                    again.append([name])  # alone: a cell that is the end of every worker takes no other with it
-                    continue
-                tried = f" (tried {tries[name]} times)" if failure and failure.again else ""
-                reasons[name] = failure and failure.reason + tried
-                done(name)
+        # At the last try nothing runs beside it: of two that don't fit into memory together each may fit alone.
+        for together in [waiting] if left else [[group] for group in waiting]:
+            for number, made in workers(together):
+                for name in together[number]:
+                    failure = lost(name) if made is None else made[name]
+                    if failure is not None and failure.again and left:
+                        again.append([name])  # a cell that is the end of every worker takes no other with it
+                        continue
+                    tried = f" (tried {TRIES} times)" if failure and failure.again else ""
+                    reasons[name] = failure and failure.reason + tried
+                    done(name)
+        if not again:
+            break
         waiting = again
     return reasons

@@ -27,6 +27,7 @@ from robustnoise.protocols import (
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import Plugin
 from robustnoise.testing.common import ROWS, apart, check_spec, identical, need, neighbours, quick, untouched
+from robustnoise.testing.repeats import check_repeats
 from robustnoise.testing.toys import (
     CLASSES,
     SHAPE,
@@ -61,6 +62,7 @@ def check_defense(defense: Defense) -> None:
     _check_on_coin(defense, data, x)
     if defense.traits.stage is Stage.INFERENCE:
         _check_one_noise(defense, data, x)
+        check_repeats(defense, data, x)
 
 
 def _applied(defense: Defense, model: Classifier, data: Any, seed: int = 1) -> Classifier:

@@ -132,6 +132,12 @@ CONTRACTS = {
         "Give the same names to noise.generator(...) and noise.child(...) in both, and draw into x.shape, not with "
         "randn_like.",
     ),
+    "repeats": Meaning(
+        "Asked draw after draw, and beside other victims, it answers bit by bit as when asked once: the harness keeps "
+        "what is the same in each.",
+        "Let repeating() of a LayerWrapper keep nothing that draws or that another image changes; let the digest hold, "
+        "through `state`, all that decides the answers; keep no answer in the wrapper.",
+    ),
     # ---------------------------------------------------------------------------------------- attacks and the like
     "beats-noise": Meaning(
         "On a linear model, of which the best attack is known, a crafter does better than random noise.",

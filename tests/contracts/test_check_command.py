@@ -18,7 +18,9 @@ from robustnoise.testing.meanings import CONTRACTS
 from tests.contracts.made import registered_for_now
 
 BROKEN = Path(__file__).parent / "broken_plugins.py"
-SECOND_HAND = {"seeded", "inference-mode", "traits", "one-noise", "row-independence", "off-is-identity"}
+SECOND_HAND = {
+    "seeded", "inference-mode", "traits", "one-noise", "repeats", "row-independence", "off-is-identity",
+}  # fmt: skip
 """Contracts that another breach may break as well."""
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ from robustnoise.api import (
     Defense,
     DefenseTraits,
     InputWrapper,
+    LayerWrapper,
     Oracle,
     Plugin,
     SeedStream,
@@ -32,11 +35,15 @@ from robustnoise.api import (
     Stage,
     Targets,
     ThreatModel,
+    Wrapper,
     build,
     create,
+    require_modular,
 )
+from robustnoise.harness import memory
 from robustnoise.registry import registry
-from robustnoise.testing import check_plugin
+from robustnoise.testing import check_plugin, repeats
+from robustnoise.testing.toys import toy_split
 from tests.contracts.made import built_in, made
 
 EXCEPTIONS: dict[str, tuple[str, str]] = {}
@@ -262,6 +269,73 @@ class _Hooked(_Noisy):
 
 
 @dataclasses.dataclass(frozen=True)
+class KeepsItsNoise(ToyNoise):
+    def apply(self, model: Classifier, ctx: Context) -> Classifier:
+        return _Keeping(model, self)
+
+
+class _Keeping(LayerWrapper):
+    """Keeps all of the first pass while passes repeat, and so its noise."""
+
+    def __init__(self, inner: Classifier, defense: ToyNoise) -> None:
+        super().__init__(inner, defense, stochastic=True)
+        self.defense = defense
+        self.kept: list[Tensor] | None = None
+
+    def logits(self, x: Tensor, *, noise: SeedStream) -> Tensor:
+        if self.kept:
+            return self.kept[0]
+        out = self.inner.logits(x + self.defense.draw(x, noise), noise=noise.child("inner"))
+        if self.kept is not None:
+            self.kept.append(out)
+        return out
+
+    @contextlib.contextmanager
+    def repeating(self) -> Iterator[None]:
+        self.kept = []
+        try:
+            yield
+        finally:
+            self.kept = None
+
+
+@dataclasses.dataclass(frozen=True)
+class MovesTheBias(ToyNoise):
+    """Sound, if nobody takes the network beneath it for the same in every draw."""
+
+    def apply(self, model: Classifier, ctx: Context) -> Classifier:
+        return _MovedBias(model, self)
+
+
+class _MovedBias(Wrapper):
+    def __init__(self, inner: Classifier, defense: ToyNoise) -> None:
+        super().__init__(inner, defense, stochastic=True)
+        self.defense = defense
+
+    def predict(self, x: Tensor, *, noise: SeedStream) -> Answer:
+        bias = list(require_modular(self.inner, "a test").module.parameters())[-1]
+        before = bias.clone()
+        try:
+            bias.data.add_(self.defense.draw(bias, noise))
+            return self.inner.predict(x, noise=noise.child("inner"))
+        finally:
+            bias.data.copy_(before)
+
+
+def test_a_stage_stands_wherever_the_harness_takes_a_shortcut() -> None:
+    found = repeats.victims(ToyNoise(), toy_split(64))
+    assert tuple(around for around, _ in found) == repeats.AROUND
+
+
+def test_a_network_remembered_beneath_what_moves_it_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.from_numpy(toy_split(6).floats())
+    repeats.check_repeats(MovesTheBias(), toy_split(64), x)
+    monkeypatch.setattr(memory, "is_ours", lambda _: True)
+    with pytest.raises(AssertionError, match=r"'repeats': in 'it' remembered draws give other answers: in pass 2"):
+        repeats.check_repeats(MovesTheBias(), toy_split(64), x)
+
+
+@dataclasses.dataclass(frozen=True)
 class SilentDefense(ToyNoise):
     def apply(self, model: Classifier, ctx: Context) -> Classifier:
         return model
@@ -291,6 +365,7 @@ def test_the_sound_toys_pass(plugin: Plugin) -> None:
         (CutsGradients(), "traits"),
         (ClaimsAStandIn(), "traits"),
         (LeavesHooks(), "model-untouched"),
+        (KeepsItsNoise(), "repeats"),
         (SilentDefense(), "acts"),
     ],
     ids=lambda v: type(v).__name__ if isinstance(v, Plugin) else v,

@@ -185,23 +185,28 @@ def test_a_cell_that_kills_every_worker_is_given_up_and_the_board_goes_on(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from time import sleep
 from robustnoise.board import load_board
 from robustnoise.harness.executors import processes
 from robustnoise.harness.executors.job import Job
 from robustnoise.store import Store
 job = Job(load_board(Path(sys.argv[1])).experiment(), Store(Path(sys.argv[2])), memory=0)
 with processes.Processes(1).workers(job) as workers:
-    list(workers([[next(iter(job.tasks))]]))
+    started = "started" in sys.argv
+    if started:
+        list(workers([[next(iter(job.tasks))]]))
     worker = processes._pool(job)
-    print(worker.submit(os.getpid).result(), flush=True)
+    found = worker.submit(os.getpid if started else sleep, *([] if started else [120]))
+    print(found.result() if started else next(iter(worker._processes)), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 @pytest.mark.slow
-def test_workers_end_with_a_run_that_was_killed(board: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["started", "starting"])
+def test_workers_end_with_a_run_that_was_killed(board: Path, tmp_path: Path, when: str) -> None:
     with (tmp_path / "pid").open("w") as out:
-        done = subprocess.run([sys.executable, "-c", KILLED, str(board), str(tmp_path / "store")],
+        done = subprocess.run([sys.executable, "-c", KILLED, str(board), str(tmp_path / "store"), when],
                               stdout=out, env=environment(tmp_path / "cache"), check=False)  # fmt: skip
     assert done.returncode == -signal.SIGKILL
     worker = int((tmp_path / "pid").read_text())

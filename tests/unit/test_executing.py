@@ -7,22 +7,32 @@ import fcntl
 import functools
 import multiprocessing
 import os
+import pickle
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import pytest
+from joblib.externals.loky import process_executor
 
-from robustnoise.errors import AttackFailed, BadParameter, StoreError
+from robustnoise.errors import AttackFailed, BadParameter, BrokenPlugin, StoreError
 from robustnoise.harness import claims
 from robustnoise.harness.claims import claimed
+from robustnoise.harness.executors import processes
 from robustnoise.harness.executors.cluster import RayCluster
-from robustnoise.harness.executors.job import Group, Made
+from robustnoise.harness.executors.job import Group, Made, PluginFiles
 from robustnoise.harness.executors.processes import Processes
 from robustnoise.harness.failed import Failure, attempt
 from robustnoise.harness.shards import Shard
 from robustnoise.harness.tries import TRIES, make_all
+from robustnoise.models.targets.journal import Journal
+from robustnoise.registry import registry
+from robustnoise.store import Store
 
 
 class Deadly:
@@ -57,6 +67,21 @@ def test_a_cell_that_ends_every_worker_is_given_up_and_takes_no_other_with_it() 
     assert sorted(told) == ["a", "b", "c"]
 
 
+def test_cells_that_dont_fit_into_memory_together_are_made_one_after_the_other_at_last() -> None:
+    seen = list[list[str]]()
+
+    def workers(groups: Sequence[Group]) -> Iterator[tuple[int, Made | None]]:
+        """All at a time, in memory for one."""
+        names = [name for group in groups for name in group]
+        seen.append(names)
+        short = Failure("out of memory", again=True) if len(names) > 1 else None
+        for number, group in enumerate(groups):
+            yield number, dict.fromkeys(group, short)
+
+    assert make_all(workers, [["a"], ["b"]], lambda _: None) == {"a": None, "b": None}
+    assert seen == [["a", "b"], ["a", "b"], ["a"], ["b"]]
+
+
 def test_what_fails_the_same_way_every_time_is_tried_once() -> None:
     asked = Counter[str]()
 
@@ -88,6 +113,13 @@ def test_want_of_memory_is_another_failure_than_an_attacks(error: Exception, aga
     assert failure.reason
 
 
+def test_a_plugin_that_ends_the_process_in_words_ends_its_cell_alone() -> None:
+    failure = attempt(lambda: sys.exit(0))
+    assert failure is not None
+    assert not failure.again
+    assert failure.reason.startswith("SystemExit: 0 (test_executing.py, line ")
+
+
 def test_a_bug_costs_its_cell_and_what_the_next_would_meet_ends_the_run() -> None:
     def fail(error: Exception) -> None:
         raise error
@@ -98,6 +130,96 @@ def test_a_bug_costs_its_cell_and_what_the_next_would_meet_ends_the_run() -> Non
     assert failure.reason.startswith("RuntimeError: a bug (test_executing.py, line ")
     with pytest.raises(StoreError, match="full"):
         attempt(functools.partial(fail, StoreError("full")))
+
+
+class Pool:
+    """Stands for a process: makes what it is given, or raises; `lost` is one that was killed without work."""
+
+    def __init__(self, raises: BaseException | None = None, *, at_once: bool = False) -> None:
+        self.raises, self.at_once, self.lost, self.ended = raises, at_once, False, False
+
+    def submit(self, _: object, group: Group) -> Future[Made]:
+        if self.lost:
+            raise BrokenProcessPool
+        if self.raises is not None and self.at_once:
+            raise self.raises
+        future = Future[Made]()
+        future.set_result(dict.fromkeys(group)) if self.raises is None else future.set_exception(self.raises)
+        return future
+
+    def shutdown(self, **options: bool) -> None:
+        assert options["kill_workers"]
+        self.ended = True
+
+
+def test_a_worker_that_is_lost_between_two_cells_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    pools = [Pool(), Pool()]
+    started = iter(pools)
+    monkeypatch.setattr(processes, "_pool", lambda _: next(started))
+    job: Any = None
+    with Processes(1).workers(job) as workers:
+        assert list(workers([["a"]])) == [(0, {"a": None})]
+        pools[0].lost = True
+        assert list(workers([["b"], ["c"]])) == [(0, {"b": None}), (1, {"c": None})]
+    assert all(pool.ended for pool in pools)
+
+
+def test_a_worker_may_grow_by_what_it_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loky ends one that does, where psutil is installed, and all that was kept is made again."""
+    monkeypatch.setattr(process_executor, "_USE_PSUTIL", True)  # raises where another loky has no such switch
+    monkeypatch.setattr(processes, "_job", None)
+    monkeypatch.setattr(processes, "_end_with", lambda _: None)
+    job: Any = object()
+    processes._start(job, os.getppid())
+    assert processes._job is job
+    assert not process_executor._USE_PSUTIL
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), StoreError("full")])
+def test_whatever_stops_a_run_ends_the_worker_that_it_came_from(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, at_once: bool
+) -> None:
+    pool, job = Pool(error, at_once=at_once), None
+    monkeypatch.setattr(processes, "_pool", lambda _: pool)
+    with pytest.raises(type(error)), Processes(1).workers(job) as workers:  # type: ignore[arg-type]
+        list(workers([["a"]]))
+    assert pool.ended
+
+
+def test_what_cant_go_to_another_process_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, job = Pool(TypeError("cannot pickle '_thread.lock' object"), at_once=True), None
+    monkeypatch.setattr(processes, "_pool", lambda _: pool)
+    with (
+        pytest.raises(BadParameter, match=r"another process: cannot pickle '_thread.lock' object.*--jobs 1"),
+        Processes(1).workers(job) as workers,  # type: ignore[arg-type]
+    ):
+        list(workers([["a"]]))
+
+
+def test_a_worker_in_another_folder_uses_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("ours.py").write_text("PLUGINS = {}  # another")
+    registry().add_file(Path("ours.py"))
+    told = pickle.dumps([Store(Path("store")), Journal(Path("paid.jsonl"), "x"), PluginFiles((Path("ours.py"),))])
+    monkeypatch.chdir(tmp_path / "there")
+    store, journal, plugins = pickle.loads(told)
+    assert [store.root, journal.path, *plugins.paths] == [
+        tmp_path / "here" / name for name in ("store", "paid.jsonl", "ours.py")
+    ]
+
+
+def test_a_file_of_plugins_that_was_changed_meanwhile_ends_the_run_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("PLUGINS = {}")
+    registry().add_file(path)
+    files = PluginFiles((path,))
+    assert pickle.loads(pickle.dumps(files)) == files
+    path.write_text("PLUGINS = {}  # changed")
+    with pytest.raises(BrokenPlugin, match=r"mine.py: it was changed while the board is made"):
+        pickle.dumps(files)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robustnoise.building import build
 from robustnoise.compose import Identity
+from robustnoise.errors import AttackFailed
 from robustnoise.harness import bench, claims, provenance
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.limits import TimeLimit
@@ -17,7 +18,7 @@ from robustnoise.harness.runner import run
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import Answer, Meter, Silent
 from robustnoise.seeds import SeedStream
-from robustnoise.store import Store
+from robustnoise.store import Cell, Store
 from robustnoise.testing.toys import CLASSES, SHAPE, CoinClassifier, toy_dataset, toy_model
 from robustnoise.threat import Access, Budget, Norm, ThreatModel
 
@@ -77,6 +78,26 @@ def test_a_run_clears_the_notes_that_a_killed_one_left_and_no_others(tmp_path: P
         run(experiment(), Store(tmp_path))
         assert [p.parent for p in tmp_path.glob("overruns/*/*")] == [limit.folder]
     assert not left.parent.exists()
+
+
+def test_cells_whose_names_read_alike_are_all_made_and_fail_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clean score of "net null" and the score of "net" under "null"."""
+    victims = [Victim(name, Identity(), classifier=toy_model(seed=i)) for i, name in enumerate(("net", "net null"))]
+    attacks, threat = (Attack("null", build("null", "attack")),), ThreatModel(Norm.LINF, 0.1, Access.LABELS)
+    usual = bench.Bench.score
+
+    def failing(found: bench.Bench, victim: Victim, attack: Attack | None, stop: int | None = None) -> Cell:
+        if found.compute and victim.name == "net" and attack is not None:
+            raise AttackFailed("it asserts")
+        return usual(found, victim, attack, stop)
+
+    monkeypatch.setattr(bench.Bench, "score", failing)
+    failures: list[str] = []
+    (record,) = run(experiment(*victims, attacks=attacks, threat=threat), Store(tmp_path), failures=failures)
+    assert record.victim.victim["name"] == "net null"
+    assert failures == ["score net null failed: it asserts"]
 
 
 class Counting(CoinClassifier):

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from robustnoise.allocator import keep_memory
+from robustnoise.errors import BrokenPlugin
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.experiment import Experiment
 from robustnoise.harness.failed import LOST, Failure, attempt
 from robustnoise.harness.limits import TimeLimit
 from robustnoise.harness.tasks import Task, tasks
 from robustnoise.protocols import Progress
-from robustnoise.registry import registry
+from robustnoise.registry import is_loaded, registry
 from robustnoise.store import Store
 
 Group = Sequence[str]
@@ -67,11 +68,11 @@ class Job:
         return (self.limit and self.limit.overrun(name)) or LOST
 
     def __reduce__(self) -> tuple[Any, ...]:
-        plugins = _PluginFiles(self.experiment.plugin_files)
+        plugins = PluginFiles(self.experiment.plugin_files)
         return _job, (plugins, self.experiment, self.store.root, self.memory, self.limit)
 
 
-def _job(_plugins: _PluginFiles, experiment: Experiment, root: Path, memory: int, limit: TimeLimit | None) -> Job:
+def _job(_plugins: PluginFiles, experiment: Experiment, root: Path, memory: int, limit: TimeLimit | None) -> Job:
     keep_memory()
     job = Job(experiment, Store(root), memory=memory, limit=limit)
     job.watched = True
@@ -79,16 +80,22 @@ def _job(_plugins: _PluginFiles, experiment: Experiment, root: Path, memory: int
 
 
 @dataclass(frozen=True)
-class _PluginFiles:
+class PluginFiles:
     """Loads the files where it is unpickled: before the arguments that follow it, which hold what the files define."""
 
     paths: tuple[Path, ...]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _load_plugins, (self.paths,)
+        for path in self.paths:
+            if not is_loaded(path):
+                raise BrokenPlugin(
+                    f"plugin file {path}: it was changed while the board is made, and a worker that starts now doesn't "
+                    "find what it was. What was finished is kept: start the same command again."
+                )
+        return _load_plugins, (tuple(path.absolute() for path in self.paths),)
 
 
-def _load_plugins(paths: tuple[Path, ...]) -> _PluginFiles:
+def _load_plugins(paths: tuple[Path, ...]) -> PluginFiles:
     for path in paths:
         registry().add_file(path)
-    return _PluginFiles(paths)
+    return PluginFiles(paths)

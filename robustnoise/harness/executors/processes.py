@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from robustnoise.errors import BadParameter
+from robustnoise.errors import BadParameter, told
 from robustnoise.harness.executors.base import Work, Workers
 from robustnoise.harness.executors.job import Group, Job, Made
 from robustnoise.harness.experiment import Experiment
@@ -46,17 +46,38 @@ class Processes:
 
     @contextmanager
     def workers(self, job: Job) -> Iterator[Workers]:
-        """As many as there is work for; one that is lost, or ran out of memory, is replaced."""
+        """As many as there is work for; one that is lost, also between two cells, or ran out of memory, is replaced.
+
+        Raises:
+            BadParameter: the experiment holds something that can't go to another process.
+            BrokenPlugin: a file of plugins has changed since it was loaded.
+        """
+        started: list[Any] = []
         idle: list[Any] = []
         busy: dict[Future[Made], tuple[int, Any]] = {}
+
+        def give(group: Group) -> tuple[Future[Made], Any]:
+            while idle:
+                pool = idle.pop()
+                with suppress(BrokenProcessPool):  # it was lost while it had nothing to do
+                    return pool.submit(_make, list(group)), pool
+            started.append(_pool(job))  # noted first: whatever stops this block now ends the process as well
+            try:
+                return started[-1].submit(_make, list(group)), started[-1]
+            except (TypeError, AttributeError) as error:  # of what is told to the new process
+                raise BadParameter(
+                    f"the board can't be handed to another process: {told(error)}. A network or function of your own "
+                    "holds what lives in this process alone, such as a lock or an open file. Leave that out, or give "
+                    "--jobs 1 and no time limit."
+                ) from error
 
         def run(groups: Sequence[Group]) -> Iterator[tuple[int, Made | None]]:
             waiting = list(enumerate(groups))[::-1]
             while waiting or busy:
                 while waiting and len(busy) < self.jobs:
                     number, group = waiting.pop()
-                    pool = idle.pop() if idle else _pool(job)
-                    busy[pool.submit(_make, list(group))] = number, pool
+                    future, pool = give(group)
+                    busy[future] = number, pool
                 done, _ = wait(busy, return_when=FIRST_COMPLETED)
                 for future in done:
                     number, pool = busy.pop(future)
@@ -70,7 +91,7 @@ class Processes:
         try:
             yield run
         finally:
-            for pool in (*idle, *(pool for _, pool in busy.values())):
+            for pool in started:
                 pool.shutdown(wait=True, kill_workers=True)
 
 
@@ -78,7 +99,8 @@ def _pool(job: Job) -> Any:
     """One process. Of a pool of several nobody can tell which cell was the end of one, and all end with it."""
     from joblib.externals.loky import ProcessPoolExecutor
 
-    return ProcessPoolExecutor(max_workers=1, timeout=IDLE_SECONDS, initializer=_start, initargs=(job,))
+    told = job, os.getpid()
+    return ProcessPoolExecutor(max_workers=1, timeout=IDLE_SECONDS, initializer=_start, initargs=told)
 
 
 def _made(future: Future[Made]) -> Made | None:
@@ -92,14 +114,18 @@ _job: Job | None = None
 """In a worker, what it was told at its start."""
 
 
-def _start(job: Job) -> None:
+def _start(job: Job, parent: int) -> None:
     global _job  # noqa: PLW0603 - a worker's own
     _job = job
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    from joblib.externals.loky import process_executor
+
+    # Where psutil is installed, loky takes what a worker keeps for a leak, and ends one that grew by 300 MB.
+    process_executor._USE_PSUTIL = False
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent has ended, which tells nobody if it was killed."""
+    """End this process when its parent has ended, even before this one had started: who is killed tells nobody."""
     while os.getppid() == parent:
         time.sleep(ORPHAN_SECONDS)
     os._exit(1)

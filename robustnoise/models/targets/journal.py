@@ -28,7 +28,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, target: str) -> None:
-        self.path = path
+        self.path = path.absolute()  # a worker may run in another folder
         self.target = target
         self.charged = 0
         self._answers: dict[str, bytes] = {}

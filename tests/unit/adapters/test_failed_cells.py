@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,6 +135,26 @@ def test_a_crash_on_a_shared_substitute_is_one_failure(tmp_path: Path) -> None:
     found = run(experiment({"null": "null", "crash": CRASHING_CRAFTER}), Store(tmp_path), failures=failures)
     assert pairs(found) == {("first", "null"), ("second", "null")}
     assert len(failures) == 1
+
+
+@pytest.mark.parametrize("stage", ["score", "agreement"])
+def test_a_victim_that_cant_be_scored_takes_its_own_rows_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    attacks = {"null": "null", "transfer": "transfer(independent(model=mlp(hidden=8)), fgsm)"}
+    usual = getattr(Bench, stage)
+
+    def failing(bench: Bench, *parts: Any) -> Any:
+        names = {part.name for part in parts if isinstance(part, Victim | Attack)}
+        if bench.compute and names == {"second", "transfer"}:
+            raise AttackFailed("it asserts")
+        return usual(bench, *parts)
+
+    monkeypatch.setattr(Bench, stage, failing)
+    failures: list[str] = []
+    found = run(experiment(attacks), Store(tmp_path), failures=failures)
+    assert pairs(found) == {("first", "null"), ("second", "null"), ("first", "transfer")}
+    assert failures == [f"{stage} second transfer failed: it asserts"]
 
 
 @pytest.mark.parametrize("executor", [Serial(), pytest.param(Processes(2), marks=pytest.mark.slow)])
