@@ -13,7 +13,6 @@ function page() {
     listenForDetails();
     addEventListener("keydown", focusSearch);
   }
-  document.documentElement.dataset.drawn = String(Math.round(performance.now()));
 }
 
 function navigation() {
