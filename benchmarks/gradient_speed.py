@@ -186,7 +186,9 @@ def table(rounds: int, sizes: Mapping[str, tuple[int, int]] = SIZES, train: int 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="timings of each, six times as many on MNIST; their median counts (default 3)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="timings (default 3; on MNIST six times as many); the median counts"
+    )
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     one_thread()
