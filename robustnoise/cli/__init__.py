@@ -16,14 +16,8 @@ if TYPE_CHECKING:
     from robustnoise.cli.signals import Stop
 
 INTERRUPTED = 130
-MACHINE = frozenset(
-    {
-        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),  # the disk
-        *(errno.EPIPE, errno.EACCES, errno.EPERM),
-        *(errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM),  # limits
-    }
-)
-"""Errors of the operating system that no code of ours can help, even where they name no file."""
+BUGS = (None, errno.EBADF, errno.EINVAL)
+"""What an error of the operating system that names no file has for a number where our code is to blame."""
 
 
 def main() -> None:
@@ -56,7 +50,7 @@ def _run(stop: Stop) -> NoReturn:
         print(f"\n{stop.line}", file=sys.stderr)
         sys.exit(stop.code)
     except OSError as error:  # what no message foresaw: standard output on a full disk, a folder that may not be read
-        if error.filename is None and error.errno not in MACHINE:
+        if error.filename is None and error.errno in BUGS:
             raise
         print(f"{type(error).__name__}: {error}.", file=sys.stderr)
         with contextlib.suppress(OSError):

@@ -29,8 +29,8 @@ class DefenseTraits:
         differentiable: gradients flow through it.
         softened: they don't, but attacks that need them get a differentiable stand-in.
         abstains: it may answer -1.
-        ready: a training stage that brings trained weights: it computes nothing, and is tried before anything runs.
         off: parameters at which it does nothing, for the contract "no strength is the identity".
+        ready: a training stage that brings trained weights: it computes nothing, and is tried before anything runs.
     """
 
     stage: Stage
@@ -38,8 +38,8 @@ class DefenseTraits:
     differentiable: bool = True
     softened: bool = False
     abstains: bool = False
-    ready: bool = False
     off: dict[str, float | int] = field(default_factory=dict)
+    ready: bool = False
 
 
 class Model(Plugin):

@@ -29,6 +29,7 @@ def _fail_with(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
         (OSError(errno.EINVAL, "Invalid argument", "a/file"), "OSError: [Errno 22] Invalid argument: 'a/file'."),
         (FileNotFoundError(errno.ENOENT, "No such file", "a"), "FileNotFoundError: [Errno 2] No such file: 'a'."),
         (OSError(errno.ENOSPC, "No space left on device"), "OSError: [Errno 28] No space left on device."),
+        (OSError(errno.ENOLCK, "No locks available"), "OSError: [Errno 37] No locks available."),
         (OSError(errno.EACCES, "Permission denied"), "PermissionError: [Errno 13] Permission denied."),
     ],
 )

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from robustnoise.errors import BadParameter
+from robustnoise.errors import BadParameter, told
 from robustnoise.extras import require
 from robustnoise.harness.executors.base import Work, Workers
-from robustnoise.harness.executors.job import Group, Job, Made
+from robustnoise.harness.executors.job import Group, Job, Made, handing_over
 from robustnoise.harness.experiment import Experiment
 
 
@@ -49,16 +49,24 @@ class RayCluster:
 
         Raises:
             MissingExtra: ray isn't installed.
+            BadParameter: no cluster answers at ``RAY_ADDRESS``, or the experiment can't go to another process.
         """
         ray: Any = require("ray", purpose="Running on Ray", install="robustnoise[ray]")
         own = not ray.is_initialized()
         if own:
-            ray.init(log_to_driver=False, include_dashboard=False, logging_level="error")
+            try:
+                ray.init(log_to_driver=False, include_dashboard=False, logging_level="error")
+            except ConnectionError as error:
+                raise BadParameter(
+                    f"no Ray cluster answers: {told(error)}. Correct RAY_ADDRESS, or unset it for Ray on this machine."
+                ) from error
         lost = ray.exceptions
         lost_on_the_way = (lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError, lost.ObjectLostError)
         # Lost tasks are counted by the harness, which asks for them again.
         options = {"num_cpus": job.experiment.threads, "num_gpus": self.gpus, "max_retries": 0}
-        remote, name, told = ray.remote(**options)(_make), secrets.token_hex(8), ray.put(job)
+        remote, name = ray.remote(**options)(_make), secrets.token_hex(8)
+        with handing_over():
+            put = ray.put(job)
         running: dict[Any, int] = {}
 
         def run(groups: Sequence[Group]) -> Iterator[tuple[int, Made | None]]:
@@ -67,7 +75,7 @@ class RayCluster:
                 while waiting and (self.jobs is None or len(running) < self.jobs):
                     number, group = waiting.pop()
                     # In a list it stays a reference, which a worker follows once.
-                    running[remote.remote(name, [told], list(group))] = number
+                    running[remote.remote(name, [put], list(group))] = number
                 for task in ray.wait(list(running))[0]:
                     number = running.pop(task)
                     try:
@@ -91,10 +99,10 @@ _jobs: dict[str, Job] = {}
 """In a worker, the job of the present run: what it loads and measures for one cell serves the next."""
 
 
-def _make(name: str, told: Sequence[Any], group: Group) -> Made:
+def _make(name: str, put: Sequence[Any], group: Group) -> Made:
     import ray
 
     if name not in _jobs:
         _jobs.clear()
-        _jobs[name] = ray.get(told[0])
+        _jobs[name] = ray.get(put[0])
     return _jobs[name].make(group)

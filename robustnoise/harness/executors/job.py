@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from robustnoise.allocator import keep_memory
-from robustnoise.errors import BrokenPlugin
+from robustnoise.errors import BadParameter, BrokenPlugin, RobustnoiseError, told
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.experiment import Experiment
 from robustnoise.harness.failed import LOST, Failure, attempt
@@ -77,6 +77,25 @@ def _job(_plugins: PluginFiles, experiment: Experiment, root: Path, memory: int,
     job = Job(experiment, Store(root), memory=memory, limit=limit)
     job.watched = True
     return job
+
+
+@contextmanager
+def handing_over() -> Iterator[None]:
+    """A block that tells another process of a job.
+
+    Raises:
+        BadParameter: the experiment holds something that can't go there.
+    """
+    try:
+        yield
+    except RobustnoiseError:
+        raise
+    except (TypeError, AttributeError, ValueError) as error:
+        raise BadParameter(
+            f"the board can't be handed to another process: {told(error)}. A network or function of your own holds "
+            "what lives in this process alone, such as a lock or an open file. Leave that out, or give --jobs 1 and no "
+            "time limit."
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from robustnoise.errors import BadParameter, told
+from robustnoise.errors import BadParameter
 from robustnoise.harness.executors.base import Work, Workers
-from robustnoise.harness.executors.job import Group, Job, Made
+from robustnoise.harness.executors.job import Group, Job, Made, handing_over
 from robustnoise.harness.experiment import Experiment
 
 IDLE_SECONDS = 600
@@ -62,14 +62,8 @@ class Processes:
                 with suppress(BrokenProcessPool):  # it was lost while it had nothing to do
                     return pool.submit(_make, list(group)), pool
             started.append(_pool(job))  # noted first: whatever stops this block now ends the process as well
-            try:
+            with handing_over():
                 return started[-1].submit(_make, list(group)), started[-1]
-            except (TypeError, AttributeError) as error:  # of what is told to the new process
-                raise BadParameter(
-                    f"the board can't be handed to another process: {told(error)}. A network or function of your own "
-                    "holds what lives in this process alone, such as a lock or an open file. Leave that out, or give "
-                    "--jobs 1 and no time limit."
-                ) from error
 
         def run(groups: Sequence[Group]) -> Iterator[tuple[int, Made | None]]:
             waiting = list(enumerate(groups))[::-1]
