@@ -59,8 +59,7 @@ def finish(folder: Path, store: Store) -> dict[str, bytes]:
     """Run the board in `folder`, write rows and examples into the same folder, and return `outcomes`."""
     board, measured = Leaderboard(folder), experiment(folder)
     records = run(measured, store)
-    for record in records:
-        board.add(record)
+    board.add(*records)
     board.add_examples(examples(measured, store, records, board.board.shown))
     return outcomes(folder)
 

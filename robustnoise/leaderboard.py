@@ -13,7 +13,7 @@ from robustnoise.errors import RowError
 from robustnoise.examples import Examples
 from robustnoise.flags import Raised, blocks, raised, raised_by
 from robustnoise.protocols import Progress, Silent
-from robustnoise.records import EvaluationRecord
+from robustnoise.records import EvaluationRecord, row_bytes
 from robustnoise.report import views
 from robustnoise.report.contents import Contents
 from robustnoise.report.contrasts import contrast_views
@@ -28,7 +28,7 @@ from robustnoise.report.radii import radii_views
 from robustnoise.report.submitted import submitted
 from robustnoise.report.variance import variance_views
 from robustnoise.report.views import RowView
-from robustnoise.rowfiles import known_outcome, read_audit, read_row, write_record
+from robustnoise.rowfiles import known_outcome, read_audit, read_row
 from robustnoise.spec import digest_of
 from robustnoise.store import atomic_write
 from robustnoise.verification import problems_of
@@ -98,39 +98,37 @@ class Leaderboard:
         """The row in `path`, which is read at every call and parsed once."""
         return read_row(path, self._parsed)
 
-    def add(self, record: EvaluationRecord) -> Path:
-        """Write a row; adding it again changes nothing.
+    def add(self, *found: EvaluationRecord | AuditRecord) -> list[Path]:
+        """Write rows and audits, all or none; adding one again changes nothing.
+
+        Returns:
+            their files, in the order given.
 
         Raises:
-            RowError: a row of the same identity has another outcome.
+            RowError: files of the same identity hold another outcome or are damaged; the message names each.
         """
-        path = self._place(record)
-        write_record(path, record.to_json(), self._outcome(path, record))
-        return path
-
-    def add_audit(self, audit: AuditRecord) -> Path:
-        """Write an audit; adding it again changes nothing.
-
-        Raises:
-            RowError: an audit of the same identity has another outcome.
-        """
-        path = self._place(audit)
-        write_record(path, audit.to_json(), self._outcome(path, audit))
-        return path
-
-    def conflicts(self, found: Iterable[EvaluationRecord | AuditRecord]) -> list[str]:
-        """One line for each of these rows and audits that can't be added, which names the file in its way."""
-        lines = []
-        for record in found:
-            path = self._place(record)
+        paths = [self._place(record) for record in found]
+        fresh, conflicts = dict[Path, EvaluationRecord | AuditRecord](), list[str]()
+        for path, record in zip(paths, found, strict=True):
             try:
                 known = self._outcome(path, record)
             except RowError as error:
-                lines.append(str(error))
+                conflicts.append(str(error))
                 continue
-            if known is not None and known != record.outcome:
-                lines.append(f"{path}: holds another outcome of {_what(record)}.")
-        return lines
+            if known is None:
+                fresh[path] = record
+            elif known != record.outcome:
+                conflicts.append(f"{path}: holds another outcome of {_what(record)}.")
+        if conflicts:
+            raise RowError(
+                f"nothing is written to {self.path}, since these files there are in the way:\n"
+                + "\n".join(conflicts)
+                + "\nResults must repeat on one machine. Where the new ones are to replace them, as those of another "
+                "machine or version may, remove these files and give the command again."
+            )
+        for path, record in fresh.items():
+            atomic_write(path, row_bytes(record.to_json()))
+        return paths
 
     def _place(self, record: EvaluationRecord | AuditRecord) -> Path:
         folder = self.audits_folder if isinstance(record, AuditRecord) else self.rows_folder

@@ -11,26 +11,13 @@ from typing import Any, TypeVar
 
 from robustnoise.audits import AuditRecord
 from robustnoise.errors import RowError
-from robustnoise.records import EvaluationRecord, check_written, row_bytes
+from robustnoise.records import EvaluationRecord, check_written
 from robustnoise.regular import read_regular
-from robustnoise.store import atomic_write
 
 Record = TypeVar("Record", EvaluationRecord, AuditRecord)
 MAX_BYTES = 1 << 30
 """Of a row or an audit; one of ten million images has 100 MB."""
 MEND = "Remove the file: the run that made it writes it again."
-
-
-def write_record(path: Path, content: Mapping[str, Any], known: Mapping[str, Any] | None) -> None:
-    """Write a row or an audit, unless there is one of the same outcome already; `known` is the outcome there."""
-    if known is not None:
-        if known != content["outcome"]:
-            raise RowError(
-                f"{path}: holds another outcome for the same victim, attack, data and seed. Results must repeat on "
-                "one machine; remove the old file if it comes from another machine or version."
-            )
-        return
-    atomic_write(path, row_bytes(content))
 
 
 def known_outcome(path: Path, read: Callable[[Path], Record]) -> Mapping[str, Any] | None:

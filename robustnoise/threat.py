@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from robustnoise.errors import BadParameter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 LEVELS = 255
@@ -82,13 +84,22 @@ class ThreatModel:
             x: the same shape, any finite values.
             eps: another radius than this threat model's (a training ramp).
         """
+        return self.projection(origin, eps=eps)(x)
+
+    def projection(self, origin: Tensor, *, eps: float | None = None) -> Callable[[Tensor], Tensor]:
+        """`project` around the same `origin`, for an ascent that goes there at every step."""
         radius = self.eps if eps is None else eps
         if self.norm is Norm.LINF:
-            return x.clamp(origin - radius, origin + radius).clamp(0, 1)
-        delta = x - origin
-        norms: Tensor = delta.flatten(1).norm(dim=1).clamp_min(1e-12)
-        scale: Tensor = (radius / norms).clamp_max(1).view(-1, *[1] * (x.dim() - 1))
-        return (origin + delta * scale).clamp(0, 1)
+            low, high = (origin - radius).clamp_min(0), (origin + radius).clamp_max(1)
+            return lambda x: x.clamp(low, high)
+
+        def shortened(x: Tensor) -> Tensor:
+            delta = x - origin
+            norms: Tensor = delta.flatten(1).norm(dim=1).clamp_min(1e-12)
+            scale: Tensor = (radius / norms).clamp_max(1).view(-1, *[1] * (x.dim() - 1))
+            return (origin + delta * scale).clamp(0, 1)
+
+        return shortened
 
     def to_levels(self, origin: Tensor, x: Tensor) -> Tensor:
         """Project `x`, then round to 8-bit levels that are inside the ball.

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from robustnoise.cli.caching import open_store
 from robustnoise.cli.progress import bars_in_terminals
-from robustnoise.errors import BadParameter, RowError
+from robustnoise.errors import BadParameter
 from robustnoise.leaderboard import Leaderboard
 from robustnoise.report.flat import csv_text
 from robustnoise.report.page import Listed, index_page, page_files
@@ -127,19 +127,8 @@ def publish(source: Path, name: str) -> None:
     ranked = [r for r in rows if target.ranked(r)]
     examples = origin.examples([r for r in ranked if target.board.shown(r.victim.victim["name"])])
     audits = [a for a in origin.audits() if target.board.audits(a.setting, a.victim)]
-    conflicts = target.conflicts([*ranked, *audits])
-    if conflicts:
-        raise RowError(
-            f"nothing of {source} is published, since these files of the board are in the way:\n"
-            + "\n".join(conflicts)
-            + "\nResults must repeat on one machine. Where the run is to replace them, as one of another machine or "
-            "version may, remove these files and publish again."
-        )
-    for record in ranked:
-        target.add(record)
+    target.add(*ranked, *audits)
     target.add_examples(examples.values())
-    for audit in audits:
-        target.add_audit(audit)
     with bars_in_terminals() as progress:
         Leaderboard(name, progress).write_report()
     others = "" if len(ranked) == len(rows) else "; the others don't follow its protocol"

@@ -103,10 +103,9 @@ def run_board(
     failures: list[str] = []
     records = place.run(experiment, failures)
     target = Leaderboard(output)
-    for record in records:
-        target.add(record)
-    for audited in _audits(experiment, board) if audits else ():
-        target.add_audit(audited)
+    target.add(*records)
+    if audits:
+        target.add(*_audits(experiment, board))
     rows = target.rows()
     shown = target.contents(rows)
     target.write_report(shown)

@@ -76,8 +76,7 @@ def submit(
     failures: list[str] = []
     records = place.run(submission.experiment, failures)
     target = Leaderboard(output)
-    for record in records:
-        target.add(record)
+    target.add(*records)
     target.write_report()
     shown = target.contents(records, unranked=True)
     print_parts(stdout(), board_parts(f"{submission.name} on {board.board.name}", shown))

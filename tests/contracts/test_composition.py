@@ -231,8 +231,7 @@ def test_a_pairwise_cover_runs_and_is_scored(
     lines = [f"{name} = '{text}'\n" for name, text in {"plain": TRAINED, **victims}.items()]
     (tmp_path / "board.toml").write_text(BOARD + "".join(lines), encoding="utf-8")
     board = rn.Leaderboard(tmp_path)
-    for record in run(load_board(tmp_path).experiment(), Store(tmp_path / "store")):
-        board.add(record)
+    board.add(*run(load_board(tmp_path).experiment(), Store(tmp_path / "store")))
     board.write_report()
     assert board.verify() == []
 

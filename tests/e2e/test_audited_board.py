@@ -110,7 +110,7 @@ def test_an_audit_in_another_ball_says_nothing_of_the_rows(ran: Path, tmp_path: 
         audit = read_audit(path)
         path.unlink()
         threat = {**audit.setting["threat"], "eps": 0.1}
-        board.add_audit(replace(audit, setting={**audit.setting, "threat": threat}))
+        board.add(replace(audit, setting={**audit.setting, "threat": threat}))
     assert not any("NOISE_OFF" in raised.flag for view in board.contents().rows for raised in view.flags)
 
 
@@ -157,7 +157,7 @@ def test_publishing_copies_audits_of_the_board(ran: Path, tmp_path: Path) -> Non
     assert "9 of 9 rows and 2 audits published" in done.output
     assert rn.Leaderboard(board).verify() == []
     again = rn.Leaderboard(board).audits()[0]
-    assert rn.Leaderboard(board).add_audit(again).stem == again.digest
+    assert [path.stem for path in rn.Leaderboard(board).add(again)] == [again.digest]
     other = BOARD.replace("eps = 0.2\n[run]", "eps = 0.1\n[run]")
     (board / "board.toml").write_text(other)
     assert not rn.Leaderboard(board).board.audits(again.setting, again.victim)
@@ -169,7 +169,7 @@ def test_another_outcome_of_an_audit_is_refused(ran: Path, tmp_path: Path) -> No
     plain["outcome"]["passes"] = 7
     changed = AuditRecord.from_json(plain | {"outcome_digest": rn_digest(plain["outcome"])})
     with pytest.raises(RowError, match="holds another outcome"):
-        board.add_audit(changed)
+        board.add(changed)
 
 
 def rn_digest(value: object) -> str:

@@ -204,9 +204,9 @@ def test_adding_a_row_twice_is_idempotent_and_another_outcome_is_a_conflict(fini
     (tmp_path / "board.toml").write_bytes((finished / "out" / "board.toml").read_bytes())
     target = rn.Leaderboard(tmp_path)
     record = board.rows()[0]
-    first = target.add(record)
+    (first,) = target.add(record)
     content = first.read_bytes()
-    assert target.add(record) == first
+    assert target.add(record) == [first]
     assert first.read_bytes() == content
     with pytest.raises(RowError, match="another outcome"):
         target.add(replace(record, victim=replace(record.victim, queries=record.victim.queries + 1)))

@@ -72,8 +72,7 @@ def test_its_rows_name_the_seed_and_tell_what_training_adds(tmp_path: Path) -> N
     folder.mkdir()
     (folder / "board.toml").write_text(TEXT)
     leaderboard = rn.Leaderboard(folder)
-    for record in records:
-        leaderboard.add(record)
+    leaderboard.add(*records)
     (view,) = leaderboard.contents().variance
     assert (view.victim, view.seeds) == ("net", 2)
     assert view.split.training is not None

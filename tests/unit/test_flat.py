@@ -69,8 +69,7 @@ def folder(tmp_path: Path) -> Path:
     """A board with rows that nobody would rank, one of a hostile name."""
     (tmp_path / "board.toml").write_text(BOARD)
     board = rn.Leaderboard(tmp_path)
-    for record in rows():
-        board.add(record)
+    board.add(*rows())
     return tmp_path
 
 

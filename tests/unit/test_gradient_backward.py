@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustnoise_attacks.gradient import backward
-from robustnoise_attacks.gradient.backward import LaidOut, QuickConv, image_gradient, is_strided
+from robustnoise_attacks.gradient.backward import LaidOut, QuickConv, backward_kernel, image_gradient, is_strided
 
 LAST = torch.channels_last
 
@@ -29,7 +29,7 @@ def test_the_gradient_is_that_of_the_convolution(
     slope = torch.randn(y.shape, generator=generator, dtype=torch.float64)
     (expected,) = torch.autograd.grad(y, x, slope)
     for together in (1, 2, 3):
-        found = image_gradient(slope, weight, x.shape, stride, padding, together)
+        found = image_gradient(slope, backward_kernel(weight, stride, together), x.shape, stride, padding, together)
         assert torch.allclose(found, expected, atol=1e-12)
 
 
@@ -184,3 +184,14 @@ def test_another_order_of_additions_would_show(kind: torch.dtype, monkeypatch: p
         assert not backward._agreeing_side((16, 1, 28, 28), (16, 1, 4, 4), 2, 1, kind, (torch.get_num_threads(), True))
     finally:
         backward._agreeing_side.cache_clear()
+
+
+def test_weights_that_change_between_two_ascents_give_their_own_gradients() -> None:
+    layer, x = _conv(), torch.rand(16, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    quick = QuickConv(layer)
+    before = _slopes(x, quick)
+    assert torch.equal(before, _slopes(x, layer))
+    with torch.no_grad():
+        layer.weight.mul_(-2)
+    assert torch.equal(_slopes(x, quick), _slopes(x, layer))
+    assert not torch.equal(_slopes(x, quick), before)

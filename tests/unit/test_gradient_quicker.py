@@ -112,6 +112,19 @@ def test_layers_that_everyone_watches_or_that_are_patched_are_left_alone() -> No
         assert torch.equal(mine, own)
 
 
+def test_what_a_hook_sees_is_not_overwritten() -> None:
+    model, seen, x = _net(), list[Tensor](), _images(4)
+    conv, relu = list(model.module.children())[:2]
+    turned = quicker(model)
+    assert isinstance(turned, TorchClassifier)
+    assert [layer.inplace for layer in turned.module.children() if isinstance(layer, nn.ReLU)] == [True]
+    assert isinstance(relu, nn.ReLU)
+    assert not relu.inplace  # shared with the person's own net
+    conv.register_forward_hook(lambda _layer, _inputs, y: seen.append(y.detach()))
+    _result(quicker(model), x)
+    assert float(seen[0].min()) < 0
+
+
 def test_other_nets_are_left_alone() -> None:
     for model in (create("mlp", SHAPE), TorchClassifier(nn.ModuleList([nn.Flatten()]), SHAPE, 10)):
         assert quicker(model) is model

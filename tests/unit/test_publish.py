@@ -29,15 +29,13 @@ def test_all_conflicts_are_told_at_once_and_nothing_is_published(
         shutil.copy(QUICKSTART / "board.toml", tmp_path / name)
     board = Leaderboard(tmp_path / "board")
     first, second, third, *_ = Leaderboard(tmp_path / "run").rows()
-    known = {
-        board.add(replace(record, victim=replace(record.victim, queries=record.victim.queries + 1)))
-        for record in (second, third)
-    }
+    others = [replace(r, victim=replace(r.victim, queries=r.victim.queries + 1)) for r in (second, third)]
+    known = set(board.add(*others))
     known.add(board.rows_folder / f"{first.digest}.json")
     (board.rows_folder / f"{first.digest}.json").write_text("{")
     before = _files(board.path)
 
-    with pytest.raises(RowError, match="remove these files and publish again") as refused:
+    with pytest.raises(RowError, match="remove these files and give the command again") as refused:
         publish(tmp_path / "run", str(board.path))
     assert {path for path in known if str(path) in str(refused.value)} == known
     assert len(str(refused.value).splitlines()) == 2 + len(known)

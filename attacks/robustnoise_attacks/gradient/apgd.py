@@ -60,12 +60,13 @@ class APGD(Crafter):
 
 def _climb(objective: Objective, x: Tensor, threat: ThreatModel, steps: int, seeds: SeedStream) -> Tensor:
     def measured(point: Tensor, number: int) -> tuple[Tensor, Tensor, Standing]:
-        slope = objective.gradient(point, seeds.child("noise", number), [lambda leaf: leaf])
+        slope = objective.slope(point, seeds.child("noise", number))
         # With noise the share of few draws is luck, and the mean loss less so.
         fooled = torch.zeros_like(slope.fooled) if objective.stochastic else slope.fooled
         return slope.gradient, slope.value, Standing(fooled, slope.value)
 
-    adv = previous = threat.project(x, x + _on_the_sphere(x, threat, seeds.generator("start")))
+    projected = threat.projection(x)
+    adv = previous = projected(x + _on_the_sphere(x, threat, seeds.generator("start")))
     gradient, value, standing = measured(adv, 0)
     best, best_gradient, best_value = adv, gradient, value
     kept, kept_standing = adv, standing
@@ -74,10 +75,10 @@ def _climb(objective: Objective, x: Tensor, threat: ThreatModel, steps: int, see
     for number in range(1, steps + 1):
         length = size[:, None, None, None]
         way = gradient.sign() if threat.norm is Norm.LINF else unit(gradient)
-        stepped = threat.project(x, adv + length * way)
+        stepped = projected(adv + length * way)
         push = PUSH if number > 1 else 1.0
         moved = adv + push * (stepped - adv) + (1 - push) * (adv - previous)
-        previous, adv = adv, threat.project(x, moved)
+        previous, adv = adv, projected(moved)
         gradient, value, standing = measured(adv, number)
         above = standing.above(kept_standing)
         kept, kept_standing = torch.where(above[:, None, None, None], adv, kept), standing.where(above, kept_standing)

@@ -58,18 +58,28 @@ class QuickConv(nn.Module):
         super().__init__()
         self.layer = layer
         self.s, self.p = layer.stride[0], int(layer.padding[0])
+        self.kernels: dict[tuple[torch.dtype, int, int], Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """See `torch.nn.Conv2d`."""
-        side = self._side(x)
+        kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        side = self._side(x, kind)
         if not side:
             plain: Tensor = self.layer(x)
             return plain
-        weight, bias = self.layer.weight, self.layer.bias
-        quick: Tensor = _Strided.apply(x, weight, bias, self.s, self.p, side)  # type: ignore[no-untyped-call]
+        weight, bias, kernel = self.layer.weight, self.layer.bias, self._kernel(kind, side)
+        quick: Tensor = _Strided.apply(x, weight, bias, kernel, self.s, self.p, side)  # type: ignore[no-untyped-call]
         return quick
 
-    def _side(self, x: Tensor) -> int:
+    def _kernel(self, kind: torch.dtype, side: int) -> Tensor:
+        """`backward_kernel`, kept until the weights change: an ascent asks for it at every step."""
+        weight = self.layer.weight
+        key = (kind, side, weight._version)
+        if key not in self.kernels:
+            self.kernels = {key: backward_kernel(weight.detach().to(kind), self.s, side)}
+        return self.kernels[key]
+
+    def _side(self, x: Tensor, kind: torch.dtype) -> int:
         """`image_gradient`'s, where the image alone needs a gradient and comes out bit by bit; 0 is torch's own way."""
         weight, bias, s, p = self.layer.weight, self.layer.bias, self.s, self.p
         if not (x.requires_grad and torch.is_grad_enabled() and x.device.type == "cpu" and x.dim() == 4):
@@ -82,7 +92,6 @@ class QuickConv(nn.Module):
         size = weight.shape[2]
         if any(length + 2 * p < size or (length + 2 * p - size) % s for length in x.shape[2:]):
             return 0
-        kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         if kind not in (torch.float32, torch.bfloat16):
             return 0
         engine = (torch.get_num_threads(), torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
@@ -94,9 +103,9 @@ class _Strided(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, side: int
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, kernel: Tensor, stride: int, padding: int, side: int
     ) -> Tensor:
-        ctx.weight, ctx.kind, ctx.how = weight, x.dtype, (x.shape, stride, padding, side)
+        ctx.kernel, ctx.kind, ctx.how = kernel, x.dtype, (x.shape, stride, padding, side)
         return functional.conv2d(x, weight, bias, stride, padding)
 
     @staticmethod
@@ -104,13 +113,30 @@ class _Strided(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         with torch.autocast("cpu", enabled=False):
-            weight = ctx.weight.to(gradient.dtype)
-            back = image_gradient(gradient, weight, *ctx.how)
-        return back.to(ctx.kind), None, None, None, None, None
+            back = image_gradient(gradient, ctx.kernel, *ctx.how)
+        return back.to(ctx.kind), None, None, None, None, None, None
+
+
+def backward_kernel(weight: Tensor, stride: int, side: int = 1) -> Tensor:
+    """The kernel of `image_gradient`.
+
+    Args:
+        weight: (out, in, k, k), k a multiple of the stride.
+        stride: s.
+        side: see `image_gradient`.
+
+    Returns:
+        (side x side x s x s x in, out, k / s + side - 1, k / s + side - 1), channels last.
+    """
+    out, channels, size, _ = weight.shape
+    taps = size // stride
+    kinds = weight.reshape(out, channels, taps, stride, taps, stride).permute(3, 5, 1, 0, 2, 4)
+    kernel = kinds.reshape(stride * stride * channels, out, taps, taps)
+    return (_together(kernel, side) if side > 1 else kernel).contiguous(memory_format=LAST)
 
 
 def image_gradient(
-    gradient: Tensor, weight: Tensor, shape: Sequence[int], stride: int, padding: int, side: int = 1
+    gradient: Tensor, kernel: Tensor, shape: Sequence[int], stride: int, padding: int, side: int = 1
 ) -> Tensor:
     """The image's gradient from that of the output of a strided convolution.
 
@@ -119,26 +145,20 @@ def image_gradient(
 
     Args:
         gradient: (n, out, h, w).
-        weight: (out, in, k, k), k a multiple of the stride.
+        kernel: `backward_kernel` of that stride and side.
         shape: the image's, (n, in, H, W).
         stride: s.
         padding: zeros around the image.
         side: pixels of each kind, down and right, that one output of the convolution holds.
     """
-    out, channels, size, _ = weight.shape
-    n, _, height, width = shape
-    taps = size // stride
-    kinds = weight.reshape(out, channels, taps, stride, taps, stride).permute(3, 5, 1, 0, 2, 4)
-    kernel = kinds.reshape(stride * stride * channels, out, taps, taps)
-    if side > 1:
-        kernel = _together(kernel, side)
+    n, channels, height, width = shape
+    taps = kernel.shape[2] - side + 1
     # Upside down and right to left, so that the products are added in the order in which torch's own way adds them.
     flipped = gradient.contiguous(memory_format=LAST).flip(2, 3)
     grid = (flipped.shape[2] + taps - 1, flipped.shape[3] + taps - 1)
     # Where the grid isn't a multiple of the side, it begins before the first pixel.
     early = (-grid[0] % side, -grid[1] % side)
     around = (taps - 1 + early[0], taps - 1 + early[1])
-    kernel = kernel.contiguous(memory_format=LAST)
     found = functional.conv2d(flipped, kernel, stride=side, padding=around).permute(0, 2, 3, 1)
     places = _places(height, width, stride, padding, side, grid)
     return found.reshape(n, -1, channels).index_select(1, places).view(n, height, width, channels).permute(0, 3, 1, 2)
@@ -198,5 +218,9 @@ def _agreeing_side(
             [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, [True, False, False],
         )[0]  # fmt: skip
         sides = (2, 1) if kernel[1] * stride * stride <= FEW else (1,)
-        how = (gradient, weight, shape, stride, padding)
-        return next((side for side in sides if torch.equal(own, image_gradient(*how, side))), 0)
+
+        def agrees(side: int) -> bool:
+            kernel = backward_kernel(weight, stride, side)
+            return torch.equal(own, image_gradient(gradient, kernel, shape, stride, padding, side))
+
+        return next((side for side in sides if agrees(side)), 0)

@@ -147,6 +147,7 @@ class _Run:
         update = Update(
             x, threat, how.relative_step * threat.eps, momentum=how.momentum, nesterov=how.nesterov, pi=how.pi
         )
+        projected = threat.projection(x)
         adv = start(x, threat, self.seeds, random=how.random_start)
         variance: Tensor | None = None
         for number in range(how.steps):
@@ -157,7 +158,7 @@ class _Run:
                 variance = self._around(point, number) - gradient
             if how.ti > 1:
                 tuned = smooth(tuned, how.ti)
-            adv = threat.project(x, adv + update(tuned))
+            adv = projected(adv + update(tuned))
         return adv.detach()
 
     def _around(self, point: Tensor, number: int) -> Tensor:
@@ -171,7 +172,7 @@ class _Run:
     def _gradient(self, point: Tensor, number: int, near: int = 0) -> Tensor:
         noise = self.seeds.child("noise", number)
         noise = noise.child("near", near) if near else noise
-        return self.objective.gradient(point, noise, self._views(number, near)).gradient
+        return self.objective.gradient(point, noise, self._views(number, near))
 
     def _views(self, number: int, near: int) -> list[View]:
         """The copies of the image at which the gradient is averaged."""

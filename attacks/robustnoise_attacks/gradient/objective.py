@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -148,27 +148,34 @@ class Objective:
         hits = [((z.argmax(1) == self.label.to(z.device)) == self.targeted).float() for z in logits]
         return hits[0] if len(hits) == 1 else torch.stack(hits).mean(0)
 
-    def gradient(self, x: Tensor, noise: SeedStream, views: Sequence[View]) -> Slope:
-        """What `Slope` says, as means over draws and `views`.
+    def gradient(self, x: Tensor, noise: SeedStream, views: Sequence[View]) -> Tensor:
+        """(n, C, H, W) the mean gradient over draws and `views`.
 
         Args:
             x: (n, C, H, W), of any values.
             noise: the first draw's stream; the others are its children.
             views: functions of the images at which the value is taken, differentiable.
         """
-        total: Slope | None = None
-        count = self.draws * len(views)
-        for k in range(count):
+        (mean,) = _mean((gradient,) for gradient, _, _ in self._passes(x, noise, views))
+        return mean
+
+    def slope(self, x: Tensor, noise: SeedStream) -> Slope:
+        """What `Slope` says, as means over draws; arguments as in `gradient`."""
+        passes = self._passes(x, noise, [lambda leaf: leaf])
+        return Slope(*_mean((g, values.to(x.device), self._fooled(z).to(x.device)) for g, values, z in passes))
+
+    def _passes(
+        self, x: Tensor, noise: SeedStream, views: Sequence[View]
+    ) -> Iterator[tuple[Tensor, Tensor, Sequence[Tensor]]]:
+        """Gradient, values and the members' logits, draw by draw."""
+        for k in range(self.draws * len(views)):
             with torch.enable_grad():
                 leaf = x.detach().requires_grad_(True)
                 logits = self._logits(views[k % len(views)](leaf), noise.child(k) if k else noise)
                 values = self._values(logits)
                 # Summed, not averaged: an image's gradient must not depend on how many neighbours it has.
                 (gradient,) = torch.autograd.grad(values.sum(), leaf)
-            drawn = Slope(gradient, values.detach().to(x.device), self._fooled(logits).to(x.device))
-            total = drawn if total is None else Slope(*(a + b for a, b in zip(total, drawn, strict=True)))
-        assert total is not None
-        return total if count == 1 else Slope(*(part / count for part in total))
+            yield gradient, values.detach(), logits
 
     def judge(self, x: Tensor, noise: SeedStream) -> Standing:
         """How well the attack stands at `x`; a stochastic source is asked `JUDGED_DRAWS` times at least."""
@@ -177,6 +184,16 @@ class Objective:
             asked = [self._logits(x, noise.child(k)) for k in range(draws)]
         fooled, values = ([part(logits) for logits in asked] for part in (self._fooled, self._values))
         return Standing(torch.stack(fooled).mean(0).to(x.device), torch.stack(values).mean(0).to(x.device))
+
+
+def _mean(rows: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Column by column, in the memory of two rows."""
+    total: tuple[Tensor, ...] = ()
+    count = 0
+    for row in rows:
+        total = tuple(a + b for a, b in zip(total, row, strict=True)) if count else row
+        count += 1
+    return total if count == 1 else tuple(part / count for part in total)
 
 
 def best_of(restarts: int, run: Callable[[SeedStream], Tensor], objective: Objective, seeds: SeedStream) -> Tensor:

@@ -2,7 +2,8 @@
 
 Max pooling goes before the ReLU that it follows, which leaves a quarter of the ReLU's work or less: the largest of the
 positive parts is the positive part of the largest. Where several values tie at 0 the pooling hands the gradient to
-another of them, and the ReLU stops it either way. The rest is in `backward`.
+another of them, and the ReLU stops it either way. A ReLU behind a convolution overwrites its output. The rest is in
+`backward`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def quicker(source: Differentiable) -> Differentiable:
     own = list(source.module) if _is_plain(source.module, nn.Sequential) else []
     layers = _laid_out(_pooled_first(own))
     layers = [QuickConv(x) if _is_plain(x, nn.Conv2d) and is_strided(x) else x for x in layers]
+    layers = _in_place(layers)
     if layers == own:
         return source
     turned = copy.copy(source)
@@ -49,6 +51,13 @@ def _pooled_first(layers: list[nn.Module]) -> list[nn.Module]:
             number += 1
         number += 1
     return layers
+
+
+def _in_place(layers: list[nn.Module]) -> list[nn.Module]:
+    """ReLUs overwrite a convolution's output, which no way back needs, where nobody watches it."""
+    unseen = [_is_plain(layer, nn.Conv2d) or type(layer) is QuickConv for layer in layers]
+    pairs = zip([False, *unseen], layers, strict=False)
+    return [nn.ReLU(inplace=True) if free and _is_plain(layer, nn.ReLU) else layer for free, layer in pairs]
 
 
 def _laid_out(layers: list[nn.Module]) -> list[nn.Module]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +57,7 @@ class RayCluster:
         own = not ray.is_initialized()
         if own:
             try:
+                knock(os.environ.get("RAY_ADDRESS", ""))
                 ray.init(log_to_driver=False, include_dashboard=False, logging_level="error")
             except ConnectionError as error:
                 raise BadParameter(
@@ -93,6 +96,23 @@ class RayCluster:
                 ray.cancel(task, force=True)
             if own:
                 ray.shutdown()
+
+
+def knock(address: str) -> None:
+    """Connect to HOST:PORT and hang up; Ray itself goes on asking for many minutes where nobody listens.
+
+    Addresses of other forms ("auto", "ray://...") are left to Ray.
+
+    Raises:
+        ConnectionError: nobody answers within ten seconds.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or "/" in host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(f"{address}: {told(error)}") from error
 
 
 _jobs: dict[str, Job] = {}
