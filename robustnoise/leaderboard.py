@@ -99,7 +99,7 @@ class Leaderboard:
         return read_row(path, self._parsed)
 
     def add(self, *found: EvaluationRecord | AuditRecord) -> list[Path]:
-        """Write rows and audits, all or none; adding one again changes nothing.
+        """Write rows and audits, or none of them where one is in conflict; adding one again changes nothing.
 
         Returns:
             their files, in the order given.
@@ -111,7 +111,7 @@ class Leaderboard:
         fresh, conflicts = dict[Path, EvaluationRecord | AuditRecord](), list[str]()
         for path, record in zip(paths, found, strict=True):
             try:
-                known = self._outcome(path, record)
+                known = fresh[path].outcome if path in fresh else self._outcome(path, record)
             except RowError as error:
                 conflicts.append(str(error))
                 continue
@@ -121,7 +121,7 @@ class Leaderboard:
                 conflicts.append(f"{path}: holds another outcome of {_what(record)}.")
         if conflicts:
             raise RowError(
-                f"nothing is written to {self.path}, since these files there are in the way:\n"
+                f"none of these is written to {self.path}, since files there are in the way:\n"
                 + "\n".join(conflicts)
                 + "\nResults must repeat on one machine. Where the new ones are to replace them, as those of another "
                 "machine or version may, remove these files and give the command again."

@@ -90,7 +90,7 @@ class ThreatModel:
         """`project` around the same `origin`, for an ascent that goes there at every step."""
         radius = self.eps if eps is None else eps
         if self.norm is Norm.LINF:
-            low, high = (origin - radius).clamp_min(0), (origin + radius).clamp_max(1)
+            low, high = (origin - radius).clamp(0, 1), (origin + radius).clamp(0, 1)
             return lambda x: x.clamp(low, high)
 
         def shortened(x: Tensor) -> Tensor:

@@ -100,11 +100,13 @@ def test_layers_with_hooks_are_left_alone(watched: int, watch: str) -> None:
 
 def test_layers_that_everyone_watches_or_that_are_patched_are_left_alone() -> None:
     model = _net(nn.MaxPool2d(2))
-    handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
-    try:
-        assert quicker(model) is model
-    finally:
-        handle.remove()
+    everyone = nn.modules.module
+    for watch in (everyone.register_module_forward_hook, everyone.register_module_full_backward_hook):
+        handle = watch(lambda *_: None)
+        try:
+            assert quicker(model) is model
+        finally:
+            handle.remove()
     relu = list(model.module.children())[1]
     relu.forward = torch.abs
     x = _images(4)

@@ -46,3 +46,13 @@ def test_all_conflicts_are_told_at_once_and_nothing_is_published(
         path.unlink()
     publish(tmp_path / "run", str(board.path))
     assert _files(board.rows_folder) == _files(tmp_path / "run" / "rows")
+
+
+def test_two_outcomes_of_one_row_at_once_are_refused(tmp_path: Path) -> None:
+    shutil.copy(QUICKSTART / "board.toml", tmp_path)
+    board, record = Leaderboard(tmp_path), Leaderboard(QUICKSTART).rows()[0]
+    other = replace(record, victim=replace(record.victim, queries=record.victim.queries + 1))
+    with pytest.raises(RowError, match="holds another outcome"):
+        board.add(record, other)
+    assert not board.rows()
+    assert board.add(record, record) == board.add(record) * 2

@@ -58,7 +58,7 @@ class QuickConv(nn.Module):
         super().__init__()
         self.layer = layer
         self.s, self.p = layer.stride[0], int(layer.padding[0])
-        self.kernels: dict[tuple[torch.dtype, int, int], Tensor] = {}
+        self.kernels: dict[tuple[torch.dtype, int, int, int], Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """See `torch.nn.Conv2d`."""
@@ -74,7 +74,7 @@ class QuickConv(nn.Module):
     def _kernel(self, kind: torch.dtype, side: int) -> Tensor:
         """`backward_kernel`, kept until the weights change: an ascent asks for it at every step."""
         weight = self.layer.weight
-        key = (kind, side, weight._version)
+        key = (kind, side, weight.data_ptr(), weight._version)
         if key not in self.kernels:
             self.kernels = {key: backward_kernel(weight.detach().to(kind), self.s, side)}
         return self.kernels[key]

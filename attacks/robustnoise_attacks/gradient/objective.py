@@ -187,7 +187,7 @@ class Objective:
 
 
 def _mean(rows: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """Column by column, in the memory of two rows."""
+    """Column by column, without keeping the rows."""
     total: tuple[Tensor, ...] = ()
     count = 0
     for row in rows:

@@ -67,6 +67,9 @@ def _laid_out(layers: list[nn.Module]) -> list[nn.Module]:
 
 def _is_plain(layer: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
     """Whether it is that very kind, and nobody has hooks on it who would see other values, or a forward of its own."""
-    everyone = (torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks)
+    everyone = (
+        torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks,
+        torch_module._global_backward_hooks, torch_module._global_backward_pre_hooks,
+    )  # fmt: skip
     here = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
     return type(layer) is kind and not any((*everyone, *here)) and "forward" not in vars(layer)

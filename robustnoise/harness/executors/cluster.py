@@ -104,14 +104,14 @@ def knock(address: str) -> None:
     Addresses of other forms ("auto", "ray://...") are left to Ray.
 
     Raises:
-        ConnectionError: nobody answers within ten seconds.
+        ConnectionError: nobody answers there within ten seconds.
     """
     host, _, port = address.rpartition(":")
-    if not port.isdecimal() or "/" in host:
+    if not host or not port.isdecimal() or "/" in host:
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # no such name, port or text
         raise ConnectionError(f"{address}: {told(error)}") from error
 
 
