@@ -22,6 +22,7 @@ from robustnoise.protocols import Classifier, Progress, Silent
 from robustnoise.seeds import SeedStream
 from robustnoise.store import Cell, Store, cell_key
 from robustnoise.threat import ThreatModel
+from robustnoise.training.loop import TrainingDiverged
 
 Computed = tuple[dict[str, bytes], dict[str, Any]]
 Stage = TypeVar("Stage", bound=Callable[..., Any])
@@ -65,6 +66,7 @@ class Cells:
         self._found: dict[tuple[object, ...], tuple[tuple[Any, ...], Any]] = {}
         self._classifiers: dict[str, Classifier] = {}
         self._trained: dict[str, TorchClassifier] = {}
+        self._diverged: dict[str, TrainingDiverged] = {}
 
     def looking(self) -> Self:
         """The same bench, computing nothing; trained nets are loaded once for both."""
@@ -132,13 +134,19 @@ class Cells:
         if not self.compute:
             raise NotCached(stage)
         key = cell_key(stage, inputs)
+        if key in self._diverged:  # it would again, in each cell that needs it
+            raise self._diverged[key].with_traceback(None)
         with claims.claimed(self.store.root / claims.FOLDER / f"{stage}-{key}"):
             # Somebody else may have made it while this process waited.
             cell = self.store.get(stage, inputs)
             if cell is None:
                 computes = self.experiment.self_contained
                 with measured(self.store, key, computes=computes), self.threads():
-                    outputs, facts = run()
+                    try:
+                        outputs, facts = run()
+                    except TrainingDiverged as error:
+                        self._diverged[key] = error
+                        raise
                     cell = self.store.put(stage, inputs, outputs, facts)
             if partial:
                 self.store.partial_path(key).unlink(missing_ok=True)

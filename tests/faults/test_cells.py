@@ -20,7 +20,8 @@ from robustnoise.harness.bench import Bench
 from robustnoise.harness.executors.processes import Processes
 from robustnoise.harness.failed import attempt
 from robustnoise.harness.limits import TimeLimit
-from robustnoise.harness.runner import run
+from robustnoise.harness.runner import run, run_shard
+from robustnoise.harness.shards import Shard
 from robustnoise.harness.tries import TRIES
 from robustnoise.store import Store
 from robustnoise.training import loop
@@ -113,6 +114,29 @@ def test_a_loss_that_is_no_number_costs_its_victim_alone(tmp_path: Path, monkeyp
     assert "train wild failed: training diverged in epoch 1" in failures[0]
     with pytest.raises(AttackFailed, match="train wild failed: training diverged"):
         run(experiment(folder), Store(tmp_path / "store"))
+
+
+def test_a_training_that_diverges_is_tried_once_in_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[int] = []
+
+    def diverging(training: Any, number: int) -> float:
+        if training.schedule.learning_rate == 1:
+            trained.append(number)
+            return float("nan")
+        return step(training, number)
+
+    step = loop._Run.step
+    monkeypatch.setattr(loop._Run, "step", diverging)
+    folder = make_board(tmp_path / "board")
+    text = (folder / "board.toml").read_text()
+    make_board(folder, text.replace("[attacks]", 'wild = "plain-training(epochs=2, learning_rate=1)"\n[attacks]'))
+    lines = 0
+    for number in (1, 2):
+        failures: list[str] = []
+        run_shard(experiment(folder), Store(tmp_path / str(number)), Shard(number, 2), failures=failures)
+        lines += len(failures)
+    assert lines > 2  # cells that need it, each of which says why it isn't there
+    assert len(trained) == 2
 
 
 @contextmanager
