@@ -123,6 +123,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "cifar query contrasts": partial(contrasts, "cifar10-linf-queries"),
     "cifar query deltas": partial(deltas, "cifar10-linf-queries"),
     "cifar persistent": partial(persistent, "cifar10-linf-queries"),
+    "cifar audits": partial(audits, "cifar10-linf-queries"),
     "cifar victims": partial(victims, "cifar10-linf"),
     "cifar contrasts": partial(contrasts, "cifar10-linf"),
     "cifar deltas": partial(deltas, "cifar10-linf"),
