@@ -89,9 +89,7 @@ def compare(name: str, shape: tuple[int, int, int], rounds: int, images: int = I
         with _hooked(model.module, _add_naively):
             passes(model)()
 
-    return in_turns(
-        {"noise-free": passes(model), "noisy": passes(noisy), "numbers": numbers, "naive": naively}, rounds
-    )
+    return in_turns({"noise-free": passes(model), "noisy": passes(noisy), "numbers": numbers, "naive": naively}, rounds)
 
 
 @contextmanager
