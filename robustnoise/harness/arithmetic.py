@@ -73,11 +73,13 @@ def _in_order(*, on_gpu: bool) -> Iterator[None]:
     strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     before = cudnn.deterministic, cudnn.benchmark
     cudnn.deterministic, cudnn.benchmark = True, False
-    if on_gpu and not strict:
+    changes = on_gpu and not strict  # to say so again would load torch's compiler
+    if changes:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may add up in another order
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
     finally:
         cudnn.deterministic, cudnn.benchmark = before
-        torch.use_deterministic_algorithms(strict, warn_only=warns)
+        if changes:
+            torch.use_deterministic_algorithms(False, warn_only=warns)
