@@ -98,7 +98,7 @@ def measure(model: Classifier, bench: Bench, crafter: Crafter) -> tuple[float, f
     def accuracy(images: torch.Tensor) -> float:
         return 100 * float((predict_blocks(model, images, seeds.child("answers")).labels == y).double().mean())
 
-    with bench.threads():
+    with bench.arithmetic():
         parts = [
             crafter.craft(model, x[start:stop], y[start:stop], Linf(threat.eps), seeds.child(number))
             for number, start, stop in block_ranges(len(split))

@@ -110,7 +110,7 @@ class Bench(Cells):
                 base = self._base(self.weights(victim))
             _, inference = split_stages(victim.defense)
             seeds = self.seeds.child("defend", "inference")
-            with self.threads():
+            with self.arithmetic():
                 ctx = Context(self.experiment.dataset.train, seeds, device=self.experiment.device, shared=self._shared)
                 classifier = inference.apply(base, ctx)
             if None in self.experiment.attacks_on(victim):  # under attack every question is another one

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Self, TypeVar, cast
 
@@ -14,6 +14,7 @@ import torch
 from robustnoise.data import Split
 from robustnoise.errors import BadData
 from robustnoise.harness import claims
+from robustnoise.harness.arithmetic import arithmetic
 from robustnoise.harness.costs.spent import measured
 from robustnoise.harness.experiment import Experiment
 from robustnoise.models.classifier import TorchClassifier
@@ -114,15 +115,9 @@ class Cells:
     def _labelled(self, label: str) -> Progress:
         return _Labelled(self.progress, label)
 
-    @contextmanager
-    def threads(self) -> Iterator[None]:
-        """With as many threads as the experiment's identity says."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.experiment.threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """As the experiment's identity says."""
+        return arithmetic(self.experiment.threads, self.experiment.device)
 
     def cell(
         self, stage: str, inputs: Mapping[str, Any], run: Callable[[], Computed], *, partial: bool = False
@@ -141,7 +136,7 @@ class Cells:
             cell = self.store.get(stage, inputs)
             if cell is None:
                 computes = self.experiment.self_contained
-                with measured(self.store, key, computes=computes), self.threads():
+                with measured(self.store, key, computes=computes), self.arithmetic():
                     try:
                         outputs, facts = run()
                     except TrainingDiverged as error:

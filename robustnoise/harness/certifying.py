@@ -14,6 +14,7 @@ from robustnoise.blocks import BLOCK
 from robustnoise.certificates import Certificates
 from robustnoise.data import Split
 from robustnoise.errors import BadParameter
+from robustnoise.harness.arithmetic import arithmetic
 from robustnoise.harness.provenance import provenance
 from robustnoise.protocols import Classifier, Progress, Silent, Smoothed
 from robustnoise.seeds import SeedStream
@@ -68,9 +69,7 @@ def certify(
     base_digest = base.digest
     meter = progress.start("certify", len(images))
     selected, hits = np.zeros((2, len(images)), np.int64)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with arithmetic(threads, device):
         for start in range(0, len(images), ROWS):
             part = slice(start, min(start + ROWS, len(images)))
             rows = Split(
@@ -96,8 +95,6 @@ def certify(
             counts = unpack_arrays(store.read(cell, "counts"))
             selected[part], hits[part] = counts["selected"], counts["hits"]
             meter.advance(len(rows))
-    finally:
-        torch.set_num_threads(before)
     setting = {
         "images": images.digest,
         "split": images.name,

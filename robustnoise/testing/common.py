@@ -194,6 +194,7 @@ def _global_state() -> dict[str, object]:
         "default dtype": torch.get_default_dtype(),
         "gradient mode": torch.is_grad_enabled(),
         "deterministic mode": torch.are_deterministic_algorithms_enabled(),
+        "precision of products": torch.get_float32_matmul_precision(),
     }
 
 

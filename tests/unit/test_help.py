@@ -31,6 +31,7 @@ def test_no_help_text_is_lost_as_markup() -> None:
 
 def _said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     monkeypatch.setattr(sys, "argv", ["robustnoise", *arguments])
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", None)  # `python -m pytest` isn't what is asked
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2

@@ -19,6 +19,7 @@ from robustnoise.blocks import BLOCK
 from robustnoise.building import spec_of
 from robustnoise.compose import split_stages
 from robustnoise.errors import RobustnoiseError
+from robustnoise.harness.arithmetic import arithmetic
 from robustnoise.harness.costs.clock import Stopwatch
 from robustnoise.harness.costs.passes import Answering, Counter, Passes
 from robustnoise.harness.costs.spent import Spent, peak_memory
@@ -167,24 +168,19 @@ def _timed(net: TorchClassifier, threads: int) -> _Net:
         held[0] += sum(part.nbytes for part in _tensors(output))
 
     hooks = [m.register_forward_hook(weigh) for m in net.module.modules() if not list(m.children())]
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
     x = torch.full((BLOCK, *net.input_shape), 0.5, device=net.device)
-    try:
-        with torch.inference_mode():
-            net.module(x[:1])
-            for hook in hooks:
-                hook.remove()
-            taken = math.inf
-            for _ in range(2):
-                watch = Stopwatch(computes=net.device.type == "cpu")
-                for part in _tensors(net.module(x)):
-                    part.cpu()  # an accelerator says at once that it is done; this waits for it
-                taken = min(taken, watch.seconds())
-                if taken > 1:
-                    break
-    finally:
-        torch.set_num_threads(before)
+    with arithmetic(threads, str(net.device)), torch.inference_mode():
+        net.module(x[:1])
+        for hook in hooks:
+            hook.remove()
+        taken = math.inf
+        for _ in range(2):
+            watch = Stopwatch(computes=net.device.type == "cpu")
+            for part in _tensors(net.module(x)):
+                part.cpu()  # an accelerator says at once that it is done; this waits for it
+            taken = min(taken, watch.seconds())
+            if taken > 1:
+                break
     weights = sum(p.nbytes for p in net.module.parameters())
     # Weights, their gradient and two moments of the optimizer.
     return _Net(taken / BLOCK, KEPT * BLOCK * held[0] + 4 * weights)
