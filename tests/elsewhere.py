@@ -1,8 +1,8 @@
 """A device of its own, made in Python, so that what a GPU refuses is refused on any machine.
 
 After `install()` this process has ``torch.device("elsewhere")``. It computes on the processor, to the same bits, with
-the manners of a GPU: one operation can't take tensors of two devices, numpy can't see its memory, and it draws no
-random numbers, since those of a GPU would be others.
+the manners of a GPU: one operation can't take tensors of two devices, and numpy can't see its memory. It is stricter in
+that it draws no random numbers: those of a GPU would be others.
 """
 
 from __future__ import annotations
@@ -107,9 +107,12 @@ def _refuse(func: Any, args: Any, kwargs: Any) -> None:
     leaves = tree_leaves((args, kwargs))
     if any(isinstance(leaf, torch.Generator) for leaf in leaves) or torch.Tag.nondeterministic_seeded in func.tags:
         raise RuntimeError(f"{func}: no random numbers are drawn on the device {NAME!r}.")
-    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-    others = [t for t in tensors if not isinstance(t, Elsewhere) and t.dim()]
-    if others and func not in MOVES | SEQUENCES and not (func in INDEXED and isinstance(args[0], Elsewhere)):
-        raise RuntimeError(
-            f"{func}: expected all tensors on {NAME!r}; found one of shape {tuple(others[0].shape)} on cpu."
-        )
+    if func in MOVES | SEQUENCES:
+        return
+    if func in INDEXED and isinstance(args[0], Elsewhere):
+        leaves = tree_leaves((args[2:], kwargs))
+    for leaf in leaves:
+        if isinstance(leaf, Tensor) and not isinstance(leaf, Elsewhere) and leaf.dim():
+            raise RuntimeError(
+                f"{func}: expected all tensors on {NAME!r}, found one of shape {tuple(leaf.shape)} on cpu."
+            )

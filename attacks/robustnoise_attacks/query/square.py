@@ -28,10 +28,10 @@ from robustnoise_attacks.query.square_moves import moves
 HALVED = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 """Shares of the search at which p is halved: after 10, 50, 200, 500, 1,000, 2,000, 4,000, 6,000, 8,000 of 10,000."""
 LONG = 1000
-"""Candidates of a search that isn't hurried. With fewer to come, squares of a pixel or two would follow before large
-ones have done their work."""
+"""Candidates of an image below which its squares shrink as in a search of so many, however soon the budget is spent:
+large squares do most of the work of a short search."""
 LONG_IN_NOISE = 10_000
-"""The same against a noisy victim, as long as the paper's search: small squares change less than stands out there."""
+"""The same against a noisy victim, as many as the paper's search has: noise hides what a small square changes."""
 
 
 @dataclass(frozen=True)
