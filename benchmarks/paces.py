@@ -47,21 +47,22 @@ def main() -> None:
     x, y = torch.from_numpy(images.floats()), to_tensor(images.labels)
     threat = Linf(on.eps, Access.SCORES)
     attacker = on.data.attacker
-    print(f"{arguments.net}, {arguments.noise or 'no noise'}, n = {len(y)}, {DRAWS} draws, one seed")
+    asked = DRAWS if victim.stochastic else 1
+    print(f"{arguments.net}, {arguments.noise or 'no noise'}, n = {len(y)}, {asked} draws, one seed")
     lengths = [int(length) for length in arguments.lengths.split(",")]
     print(f"| queries | draws | {' | '.join(map(str, lengths))} |\n|---|---|{'---|' * len(lengths)}")
     for queries in map(int, arguments.queries.split(",")):
         for draws in arguments.draws.split(","):
             found = []
-            for square.LONG in lengths:
-                square.LONG_IN_NOISE = square.LONG
+            for length in lengths:
+                square.LONG = square.LONG_IN_NOISE = length
                 oracle = CountingOracle(victim, threat, SeedStream(0), per_image=queries)
                 attack = build(f"square(queries={queries}, draws={draws})", "attack")
                 seeds = SeedStream(0, ("attack",))
                 result = attack.run(oracle, attacker, Targets(to_tensor(images.ids), x, y), threat, seeds)
                 levels = threat.to_levels(to_tensor(images.images), result.x).float() / 255
                 right = torch.stack(
-                    [predict_blocks(victim, levels, SeedStream(7, (t,))).labels == y for t in range(DRAWS)]
+                    [predict_blocks(victim, levels, SeedStream(7, (t,))).labels == y for t in range(asked)]
                 ).double()
                 found.append(f"{100 * right.mean():.1f} ({100 * (right.mean(0) == 1).double().mean():.1f})")
             print(f"| {queries} | {draws} | {' | '.join(found)} |", flush=True)

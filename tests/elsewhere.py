@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import backend_registration
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
-from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 NAME = "elsewhere"
 
@@ -73,14 +73,20 @@ def _here(tree: Any) -> Any:
     return tree_map_only(Elsewhere, lambda t: t.here, tree)
 
 
-class _Module(_DummyBackendModule):
-    def get_amp_supported_dtype(self) -> list[torch.dtype]:
-        return [torch.bfloat16]
+BY = "_setup_privateuseone_for_python_backend", "_DummyBackendModule"
+"""What torch's own tests make such devices with; private, and younger than torch 2.9."""
+AVAILABLE = all(hasattr(backend_registration, name) for name in BY)
+"""Whether this version of torch has it."""
 
 
 def install() -> None:
     """Make the device known to torch; once in a process, for good."""
-    _setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
+    setup, dummy = (getattr(backend_registration, name) for name in BY)
+
+    def types(_: object) -> list[torch.dtype]:
+        return [torch.bfloat16]
+
+    setup(NAME, backend_module=type("Module", (dummy,), {"get_amp_supported_dtype": types})())
     library = torch.library.Library("aten", "IMPL")
     for name in FACTORIES:
         operator, _, overload = name.partition(".")

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import elsewhere
+
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+NOWHERE = pytest.mark.skipif(not elsewhere.AVAILABLE, reason="this torch takes no device made in Python")
 
 
-@pytest.mark.parametrize("device", ["elsewhere", pytest.param("cuda", marks=NO_GPU)])
+@pytest.mark.parametrize("device", [pytest.param("elsewhere", marks=NOWHERE), pytest.param("cuda", marks=NO_GPU)])
 @pytest.mark.parametrize(
     ("words", "lines"),
     [
