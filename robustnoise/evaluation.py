@@ -17,6 +17,7 @@ from robustnoise.flags import Raised, raised
 from robustnoise.harness import auditing, certifying
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.runner import run
+from robustnoise.models.classifier import device_of
 from robustnoise.protocols import BlackBoxAttack, Classifier, Progress
 from robustnoise.records import EvaluationRecord
 from robustnoise.registry import registry
@@ -44,7 +45,8 @@ def evaluate(
     """Attack `victim` and score it in fresh draws on ``data.evaluation``.
 
     Args:
-        victim: any classifier; a stack applied to a model, or one of your own.
+        victim: any classifier; a stack applied to a model, or one of your own. Substitutes are made where its network
+            is.
         attack: what attacks it.
         data: with its splits; the attacker owns ``data.attacker``.
         threat: norm, radius, access.
@@ -75,6 +77,7 @@ def evaluate(
         draws=draws,
         seed=seed,
         threads=threads,
+        device=device_of(victim),
     )
     with _store(store) as opened:
         return run(experiment, opened, progress=progress)[0]
@@ -216,6 +219,7 @@ def audit(
         draws=draws,
         seed=seed,
         threads=threads,
+        device=device_of(victim),
     )
     with _store(store) as opened:
         (record,) = auditing.audit(
@@ -269,5 +273,6 @@ def certify(
     with _store(store) as opened:
         return certifying.certify(
             victim, images, opened,
-            sigma=sigma, n0=n0, n=n, alpha=alpha, seed=seed, threads=threads, progress=progress,
+            sigma=sigma, n0=n0, n=n, alpha=alpha, seed=seed, threads=threads,
+            device=device_of(victim), progress=progress,
         )  # fmt: skip

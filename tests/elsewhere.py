@@ -1,8 +1,8 @@
 """A device of its own, made in Python, so that what a GPU refuses is refused on any machine.
 
 After `install()` this process has ``torch.device("elsewhere")``. It computes on the processor, to the same bits, with
-the manners of a GPU: one operation can't take tensors of two devices, numpy can't see its memory, and it draws no
-random numbers, since those of a GPU would be others.
+the manners of a GPU: one operation can't take tensors of two devices, and numpy can't see its memory. It is stricter in
+that it draws no random numbers: those of a GPU would be others.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import backend_registration
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
-from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 NAME = "elsewhere"
 
@@ -73,14 +73,20 @@ def _here(tree: Any) -> Any:
     return tree_map_only(Elsewhere, lambda t: t.here, tree)
 
 
-class _Module(_DummyBackendModule):
-    def get_amp_supported_dtype(self) -> list[torch.dtype]:
-        return [torch.bfloat16]
+BY = "_setup_privateuseone_for_python_backend", "_DummyBackendModule"
+"""What torch's own tests make such devices with; private, and younger than torch 2.9."""
+AVAILABLE = all(hasattr(backend_registration, name) for name in BY)
+"""Whether this version of torch has it."""
 
 
 def install() -> None:
     """Make the device known to torch; once in a process, for good."""
-    _setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
+    setup, dummy = (getattr(backend_registration, name) for name in BY)
+
+    def types(_: object) -> list[torch.dtype]:
+        return [torch.bfloat16]
+
+    setup(NAME, backend_module=type("Module", (dummy,), {"get_amp_supported_dtype": types})())
     library = torch.library.Library("aten", "IMPL")
     for name in FACTORIES:
         operator, _, overload = name.partition(".")
@@ -107,9 +113,12 @@ def _refuse(func: Any, args: Any, kwargs: Any) -> None:
     leaves = tree_leaves((args, kwargs))
     if any(isinstance(leaf, torch.Generator) for leaf in leaves) or torch.Tag.nondeterministic_seeded in func.tags:
         raise RuntimeError(f"{func}: no random numbers are drawn on the device {NAME!r}.")
-    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-    others = [t for t in tensors if not isinstance(t, Elsewhere) and t.dim()]
-    if others and func not in MOVES | SEQUENCES and not (func in INDEXED and isinstance(args[0], Elsewhere)):
-        raise RuntimeError(
-            f"{func}: expected all tensors on {NAME!r}; found one of shape {tuple(others[0].shape)} on cpu."
-        )
+    if func in MOVES | SEQUENCES:
+        return
+    if func in INDEXED and isinstance(args[0], Elsewhere):
+        leaves = tree_leaves((args[2:], kwargs))
+    for leaf in leaves:
+        if isinstance(leaf, Tensor) and not isinstance(leaf, Elsewhere) and leaf.dim():
+            raise RuntimeError(
+                f"{func}: expected all tensors on {NAME!r}, found one of shape {tuple(leaf.shape)} on cpu."
+            )

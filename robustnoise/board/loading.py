@@ -34,8 +34,11 @@ def find_board(name_or_path: str | Path) -> Path:
     if (shipped / str(name_or_path) / "board.toml").is_file():
         return shipped / str(name_or_path)
     names = ", ".join(sorted(p.parent.name for p in shipped.glob("*/board.toml")))
+    near = sorted(p.parent for p in Path().glob("*/*/board.toml") if p.parent.name == path.name)
+    hint = f" Did you mean {near[0]}?" if near else ""
     raise BadBoard(
         f"no board {str(name_or_path)!r}: expected a folder with a board.toml, that file, or a shipped board ({names})."
+        + hint
     )
 
 

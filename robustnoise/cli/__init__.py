@@ -24,6 +24,8 @@ def main() -> None:
     """Entry point of the ``robustnoise`` command."""
     # Idle OpenMP threads would spin and slow down whatever else runs here; must be set before torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    # Without it a GPU's matrix products may add up in another order each time; read at the first of them.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     from robustnoise.allocator import keep_memory
     from robustnoise.cli.signals import stoppable
 

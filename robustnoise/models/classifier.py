@@ -111,6 +111,15 @@ class TorchClassifier:
             return answer_from_logits(self.logits(x, noise=noise))
 
 
+def device_of(classifier: object) -> str:
+    """Where the network inside a classifier is, such as ``"cpu"`` or ``"cuda"``; ``"cpu"`` where none is found."""
+    while classifier is not None:
+        if isinstance(classifier, TorchClassifier):
+            return classifier.device.type
+        classifier = getattr(classifier, "inner", None)
+    return "cpu"
+
+
 def answer_from_logits(logits: Tensor) -> Answer:
     """Labels, probabilities and logits."""
     return Answer(logits.argmax(1), logits.softmax(1), logits)

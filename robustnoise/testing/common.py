@@ -18,6 +18,7 @@ from robustnoise import building, registry
 from robustnoise.compose import Stack, compose
 from robustnoise.errors import BadParameter, MissingCapability
 from robustnoise.foreign import kept_globals
+from robustnoise.harness.arithmetic import precisions
 from robustnoise.protocols import (
     Classifier,
     Model,
@@ -194,7 +195,7 @@ def _global_state() -> dict[str, object]:
         "default dtype": torch.get_default_dtype(),
         "gradient mode": torch.is_grad_enabled(),
         "deterministic mode": torch.are_deterministic_algorithms_enabled(),
-        "precision of products": torch.get_float32_matmul_precision(),
+        "precision of products": precisions(),
     }
 
 
@@ -233,7 +234,8 @@ def untouched(
                 plugin,
                 "global-state",
                 not changed,
-                f"it changes global random or other state ({', '.join(changed)}). Draw from the SeedStream alone.",
+                f"it changes global random or other state ({', '.join(changed)}). Draw from the SeedStream "
+                "alone, and leave torch's settings as they are.",
             )
 
 

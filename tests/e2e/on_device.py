@@ -1,7 +1,7 @@
-"""Every plugin on a device beside the processor: `python -m tests.e2e.on_device elsewhere FOLDER [WORD...]`.
+"""Plugins on a device beside the processor: `python -m tests.e2e.on_device elsewhere FOLDER [WORD...]`.
 
-Small boards are run on both, and answers compared. A line for each says what differs; Words keep those
-whose names hold one.
+Small boards are run on both, and answers compared. A line for each says what differs; words keep the lines whose names
+hold one.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from robustnoise.api import (
 from robustnoise.board import load_board
 from robustnoise.building import build, create, describe
 from robustnoise.compose import Leader
+from robustnoise.data import SplitSizes
 from robustnoise.harness.certifying import certify
 from robustnoise.harness.planning import plan
 from robustnoise.harness.runner import run
@@ -45,6 +46,7 @@ from robustnoise.protocols import Silent
 from robustnoise.store import Store
 from robustnoise.testing.common import quick
 from robustnoise.testing.toys import toy_model, toy_split
+from robustnoise.threat import Access, Linf
 from robustnoise.training import checkpoints
 from tests import elsewhere
 from tests.contracts.made import built_in, made
@@ -76,6 +78,7 @@ plain = "plain-training(epochs=1)"
 null = "null"
 {attacks}
 """
+NOISE = "layer-noise(snr_db=5, power=sample)"
 NOISES = (
     "layer-noise(snr_db=5, site=weight)",
     "layer-noise(snr_db=5, site=layer_input, power=channel)",
@@ -86,9 +89,9 @@ NOISES = (
 )
 """Beside every registered defense as it is by default."""
 MOST = 0.15
-"""By how much the share of right images of a row may differ on a real device, where an image is a twentieth."""
+"""By how much a share, or a probability after a training, may differ on a real device; an image is a twentieth."""
 CLOSE = 1e-3
-"""By how much a probability may."""
+"""By how much a probability of the same net may."""
 
 
 def main(device: str, folder: Path, *words: str) -> None:
@@ -111,13 +114,16 @@ def comparisons(device: str, folder: Path, exact: bool) -> Iterator[tuple[str, C
     """By name, what says "same" or what differs."""
     for name, text in boards(folder):
         yield name, functools.partial(compared, folder / name, text, device, exact)
-    most = 0 if exact else CLOSE
+    most, close = (0, 0) if exact else (MOST, CLOSE)
     strokes = torch.rand(20, 1, 12, 4, generator=torch.Generator().manual_seed(0))
     net = rn.models.create("stroke-lstm", (1, 12, 4))
-    yield "lstm", functools.partial(answered, net, "layer-noise(snr_db=5, power=sample)", strokes, device, most)
-    yield "lstm, weights", functools.partial(answered, net, "layer-noise(snr_db=5, site=weight)", strokes, device, most)
+    for name, text in {"lstm": NOISE, "lstm, weights": "layer-noise(snr_db=5, site=weight)"}.items():
+        yield name, functools.partial(answered, net, text, strokes, device, close)
     yield "certificates", functools.partial(certified, device, most)
     yield "resumed training", functools.partial(resumed, device, most)
+    yield "a net of one's own", functools.partial(owned, device, most)
+    if exact:
+        yield "what a GPU refuses", refused
 
 
 def boards(folder: Path) -> Iterator[tuple[str, str]]:
@@ -222,6 +228,33 @@ class Cut(Silent):
         self.left -= n
         if self.left == 0:
             raise KeyboardInterrupt
+
+
+def owned(device: str, most: float) -> str:
+    """What differs where a classifier that is on the device is evaluated; the record names it."""
+    data = rn.load_dataset("digits", sizes=SplitSizes(train=20, attacker=20, validation=20, evaluation=20))
+    found = []
+    for victim, place in _on_both(rn.models.create("small-cnn", (1, 8, 8)), NOISE, device):
+        record = rn.evaluate(victim, build("square(queries=20)", "attack"), data=data, threat=Linf(0.1, Access.SCORES))
+        assert record.setting["device"] == place
+        found.append(torch.tensor([record.victim.clean.accuracy, record.victim.scored.accuracy]))
+    return _apart(*found, most)
+
+
+def refused() -> str:
+    """Which of the things that a GPU refuses the device doesn't."""
+    here, there = torch.ones(3), torch.ones(3, device=elsewhere.NAME)
+    done = []
+    for what, act in {
+        "tensors of two devices": lambda: here + there,
+        "values of another device": lambda: there.index_put_((torch.tensor([0, 1]),), here[:2]),
+        "numpy": there.numpy,
+        "a generator of another device": lambda: there.normal_(generator=torch.Generator()),
+    }.items():
+        with contextlib.suppress(RuntimeError, TypeError):
+            act()
+            done.append(what)
+    return f"it does {', '.join(done)}" if done else "same"
 
 
 def _on_both(model: TorchClassifier, text: str, device: str) -> Iterator[tuple[Classifier, str]]:

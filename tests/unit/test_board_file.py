@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from robustnoise.board import Board, board_from
+from robustnoise.board import Board, board_from, find_board
 from robustnoise.errors import BadBoard
 
 BOARD = """
@@ -159,3 +160,11 @@ def test_the_nearest_recipe_and_victim_are_suggested() -> None:
         board(victims={"a": "{plan}"})
     with pytest.raises(BadBoard, match="Did you mean 'noisy'"):
         board(published=[{"victim": "nosy", "accuracy": 21.1, "source": "s"}])
+
+
+def test_a_board_further_down_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "leaderboards" / "mine").mkdir(parents=True)
+    (tmp_path / "leaderboards" / "mine" / "board.toml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadBoard, match=r"no board 'mine': .* Did you mean leaderboards/mine\?"):
+        find_board("mine")

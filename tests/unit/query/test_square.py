@@ -14,13 +14,15 @@ from robustnoise.models import create
 from robustnoise.models.classifier import TorchClassifier
 from robustnoise.protocols import Targets
 from robustnoise.seeds import SeedStream
+from robustnoise.testing.toys import linear_toy
 from robustnoise.threat import L2, Linf
 from robustnoise.training import Schedule, fit
 from robustnoise_attacks import Square
 from robustnoise_attacks.query.asking import Asker
 from robustnoise_attacks.query.own_numbers import OwnNumbers
+from robustnoise_attacks.query.square import LONG, LONG_IN_NOISE
 from robustnoise_attacks.query.square_moves import Bumps, Corners, bumps
-from tests.unit.query.victims import SEEDS, attack
+from tests.unit.query.victims import SEEDS, NoisyInput, attack, right_targets
 
 
 def _targets(n: int, shape: tuple[int, int, int]) -> Targets:
@@ -48,8 +50,35 @@ UNROUNDED = cast("Asker", Unrounded())
 
 def test_the_schedule_is_the_papers() -> None:
     spent = torch.arange(10_001)
-    found = Square(p_init=0.3).share(spent.double() / 10_000)
-    assert found.tolist() == pytest.approx([_share(i, 0.3) for i in spent.tolist()])
+    for noisy in (False, True):
+        found = Square(p_init=0.3).share(spent.double() / 10_000, spent, noisy=noisy)
+        assert found.tolist() == pytest.approx([_share(i, 0.3) for i in spent.tolist()])
+
+
+@pytest.mark.parametrize(("noisy", "long"), [(False, LONG), (True, LONG_IN_NOISE)])
+def test_few_candidates_get_as_far_as_in_a_long_search(noisy: bool, long: int) -> None:
+    """However soon the budget is gone: it was small, or each candidate of a noisy victim was asked about many times."""
+    turn = torch.tensor([0, long // 500, long // 50, long // 10, long])
+    found = Square().share(torch.ones(5, dtype=torch.float64), turn, noisy=noisy)
+    assert found.tolist() == pytest.approx([_share(i, 0.8) for i in (turn * 10_000 // long).tolist()])
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_a_search_keeps_to_that_schedule(noisy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+    step = Corners.next
+
+    def watched(self: Corners, rows: Tensor, best: Tensor, turn: Tensor, share: Tensor) -> Tensor:
+        seen.append((turn.clone(), share))
+        return step(self, rows, best, turn, share)
+
+    monkeypatch.setattr(Corners, "next", watched)
+    victim = NoisyInput(linear_toy(), 0.01) if noisy else linear_toy()
+    attack(Square(queries=60), victim, right_targets(margin=0.05), Linf(0.001), per_image=60)
+    turn, share = (torch.cat(column) for column in zip(*seen, strict=True))
+    spent = torch.ones(len(turn), dtype=torch.float64)
+    assert turn.max() > 1
+    assert torch.equal(share, Square().share(spent, turn, noisy=noisy))
 
 
 def test_linf_starts_from_stripes_at_the_ends_of_the_interval() -> None:
