@@ -38,6 +38,13 @@ def test_each_part_measures_and_tells_ratios_with_their_spread(part: str) -> Non
     assert "nan" not in text
 
 
+def test_a_part_measured_later_takes_its_place_in_the_page() -> None:
+    goals = "## What is wanted\n\n| goal | wanted | measured | reached |\n|---|---|---|---|\n| {} | 1 | {} | yes |\n"
+    old = "# P\n\nhead\n\n" + goals.format("a", "1.0") + "| b | 1 | 2.0 | yes |\n\n## A\n\nold\n\n## B\n\nkept\n"
+    new = performance.merged(old, "# P\n\nother\n\n" + goals.format("a", "3.0") + "\n## A\n\nnew\n\n")
+    assert new == old.replace("| 1.0 |", "| 3.0 |").replace("old", f"new\n\n{performance.LATER}")
+
+
 def test_contestants_take_turns_and_the_first_round_counts_for_nothing() -> None:
     order: list[str] = []
     taken = timing.in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
