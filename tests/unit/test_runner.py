@@ -55,7 +55,7 @@ class Committing:
 
 def test_a_record_names_the_commit_at_the_start_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkout = Committing()
-    monkeypatch.setattr(provenance, "_commit", lambda: checkout.commit)
+    monkeypatch.setattr(provenance, "commit_of", lambda _: checkout.commit)
     records = run(experiment(), Store(tmp_path), progress=checkout)
     assert checkout.commit == "later"
     assert records[0].provenance["commit"] == "at the start"

@@ -15,6 +15,7 @@ from robustnoise.seeds import SeedStream
 from robustnoise.testing.toys import linear_toy
 from robustnoise.threat import Linf
 from robustnoise_attacks import RayS, Square
+from robustnoise_attacks.query import square
 from robustnoise_attacks.query.duels import LEVEL, MOST, Duels, Running
 from robustnoise_attacks.query.rays_noisy import PRO, Wald
 from tests.unit.query.victims import NoisyInput, attack, margins, right_targets
@@ -126,8 +127,9 @@ def test_square_loses_nothing_to_more_queries() -> None:
     assert late < min(early)
 
 
-def test_without_noise_a_random_victim_yields_what_another_does() -> None:
-    """The first look decides, so only the repeated incumbents cost anything."""
+def test_without_noise_a_random_victim_yields_what_another_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look decides, so only the repeated incumbents cost anything; with the same pace."""
+    monkeypatch.setattr(square, "LONG_IN_NOISE", square.LONG)
     targets = right_targets(24, margin=0.3)
     plain, _ = attack(Square(queries=300), linear_toy(), targets, Linf(0.02))
     quiet, _ = attack(Square(queries=600), NoisyInput(linear_toy(), 0.0), targets, Linf(0.02))
