@@ -1,7 +1,8 @@
 """Everything that a plugin may import, and nothing else.
 
-A plugin is a frozen dataclass based on `Defense`, `BlackBoxAttack`, `Crafter`, `Substitute` or `Model`; its package
-points the entry point ``robustnoise.plugins`` at a table ``PLUGINS = {"name": "module:Class"}``. See docs/plugins.md.
+A plugin is a frozen dataclass based on `Defense`, `BlackBoxAttack` (or its `SearchAttack`), `Crafter`, `Substitute` or
+`Model`; its package points the entry point ``robustnoise.plugins`` at a table ``PLUGINS = {"name": "module:Class"}``.
+See docs/plugins.md.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ from robustnoise.protocols import (
     Model,
     Modular,
     Oracle,
+    SearchAttack,
     Smoothed,
     Softened,
     Stage,
@@ -160,6 +162,7 @@ __all__ = [
     "RobustnoiseError",
     "Scalar",
     "Schedule",
+    "SearchAttack",
     "SeedStream",
     "Smoothed",
     "Softened",

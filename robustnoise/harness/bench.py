@@ -31,6 +31,7 @@ from robustnoise.protocols import (
     Crafter,
     Progress,
     Targets,
+    ThreeStage,
     TwoStage,
     WhiteBox,
 )
@@ -124,17 +125,18 @@ class Bench(Cells):
     def source(self, attack: Attack, victim: Victim) -> Cell:
         """Fit the substitute of a two-stage attack: once for all victims, or through this victim's oracle."""
         two_stage = _two_stage(attack)
+        asks = two_stage.substitute.traits.queries
         seed_data = self._seed_data()
         inputs = {
             "substitute": spec_of(two_stage.substitute).to_json(),
             "seed_data": seed_data.digest,
-            **self._asked(attack, victim),
+            **(self._asked(victim) if asks else {}),
             **self.machine(),
         }
 
         def run() -> Computed:
             seeds = self.seeds.child("substitute", spec_of(two_stage.substitute).digest())
-            oracle = self._oracle(victim, seeds) if attack.attack.traits.queries else None
+            oracle = self._oracle(victim, seeds) if asks else None
             partial = self.store.partial_path(cell_key("substitute", inputs))
             label = f"substitute {attack.name}" + (f" of {victim.name}" if oracle else "")
             ctx = Context(None, seeds.child("fit").fork(), partial, self._labelled(label), self.experiment.device)
@@ -148,25 +150,13 @@ class Bench(Cells):
     @once
     def images(self, attack: Attack, victim: Victim) -> Cell:
         """The attack's images, projected, clipped and rounded to 8 bit inside the ball by the harness."""
-        evaluation = self.experiment.dataset.evaluation
-        threat = self._threat()
-        inputs: dict[str, Any] = {
-            "images": evaluation.digest,
-            # Cells without the word hold l2 images of the former rounding, towards the original.
-            "ball": [threat.norm.value, threat.eps, *(["nearest"] if threat.norm is Norm.L2 else [])],
-            "block": BLOCK,
-        }
         if attack.given is not None:
             given = attack.given  # the same whatever machine looks at them
-            inputs |= {"given": given.digest(victim.name)}
+            inputs = self._attacked() | {"given": given.digest(victim.name)}
             return self.cell("craft", inputs, lambda: self._given(attack.name, given, victim.name))
-        inputs |= self.machine()
-        if isinstance(attack.attack, TwoStage):
-            source = self.source(attack, victim)
-            crafter = spec_of(attack.attack.crafter).to_json()
-            inputs |= {"crafter": crafter, **self._source_inputs(attack, source), **self.experiment.crafting()}
-            queries = source.facts["queries"]
-            return self.cell("craft", inputs, lambda: self._craft(attack, self._source(attack, source), queries))
+        if isinstance(attack.attack, TwoStage) and not isinstance(attack.attack, ThreeStage):
+            return self._transferred(attack, victim)
+        inputs = self._attacked() | self.machine()
         if isinstance(attack.attack, WhiteBox):
             model = self.classifier(victim)
             inputs |= {
@@ -179,9 +169,36 @@ class Bench(Cells):
         inputs |= {
             "attack": spec_of(attack.attack).to_json(),
             "seed_data": self._seed_data().digest,
-            **self._asked(attack, victim),
+            **(self._asked(victim) if attack.attack.traits.queries else {}),
         }
-        return self.cell("craft", inputs, lambda: self._attack(attack, victim))
+        begun = None
+        if isinstance(attack.attack, ThreeStage):
+            begun = self._transferred(attack, victim)
+            inputs |= {"start": begun.outputs["images"]}
+        return self.cell("craft", inputs, lambda: self._attack(attack, victim, begun))
+
+    def _attacked(self) -> dict[str, Any]:
+        """The inputs of every cell of an attack's images."""
+        threat = self._threat()
+        return {
+            "images": self.experiment.dataset.evaluation.digest,
+            # Cells without the word hold l2 images of the former rounding, towards the original.
+            "ball": [threat.norm.value, threat.eps, *(["nearest"] if threat.norm is Norm.L2 else [])],
+            "block": BLOCK,
+        }
+
+    def _transferred(self, attack: Attack, victim: Victim) -> Cell:
+        """What a substitute's gradients make, be it the whole attack or the start of a search."""
+        source = self.source(attack, victim)
+        inputs = {
+            **self._attacked(),
+            **self.machine(),
+            "crafter": spec_of(_two_stage(attack).crafter).to_json(),
+            **self._source_inputs(attack, source),
+            **self.experiment.crafting(),
+        }
+        queries = source.facts["queries"]
+        return self.cell("craft", inputs, lambda: self._craft(attack, self._source(attack, source), queries))
 
     def outside(self, attack: Attack, victim: Victim) -> float:
         """How far the attack's images were outside the ball before the harness projected them, pixels; 0 is inside."""
@@ -228,9 +245,12 @@ class Bench(Cells):
 
         return {"images": collect(name, split, self._threat(), block, rows=BLOCK, meter=meter)}, {"queries": 0}
 
-    def _attack(self, attack: Attack, victim: Victim) -> Computed:
+    def _attack(self, attack: Attack, victim: Victim, begun: Cell | None = None) -> Computed:
+        """Run an attack part by part; a search goes on from the images that have `begun` it."""
         budget, spec = self.experiment.budget, spec_of(attack.attack).digest()
-        queries, spent, seed_data = attack.attack.traits.queries, 0, self._seed_data()
+        queries, seed_data = attack.attack.traits.queries, self._seed_data()
+        spent = begun.facts["queries"] if begun else 0
+        start = unpack_arrays(self.store.read(begun, "images"))[images_at(None)] if begun else None
 
         def part(number: int, targets: Targets) -> AttackResult:
             nonlocal spent
@@ -243,7 +263,13 @@ class Bench(Cells):
                     share = (budget.total - spent) * len(targets.ids) // waiting
                 limits = {"per_image": budget.per_image, "stops": budget.stops, "ids": targets.ids}
                 oracle = self._oracle(victim, seeds, total=share, **limits)
-            result = attack.attack.run(oracle, seed_data, targets, self._threat(), seeds.child("own").fork())
+            of_all = seed_data, targets, self._threat(), seeds.child("own").fork()
+            if start is None:
+                result = attack.attack.run(oracle, *of_all)
+            else:
+                assert isinstance(attack.attack, ThreeStage)
+                levels = torch.from_numpy(start[number * CHUNK :][: len(targets.ids)])
+                result = attack.attack.search.run_from(levels.float() / 255, oracle, *of_all)
             spent += oracle.spent if oracle else 0
             return result
 
@@ -371,10 +397,8 @@ class Bench(Cells):
         total = self.experiment.budget.total if total is None else total
         return CountingOracle(self.classifier(victim), self._threat(), seeds.child("oracle"), total=total, **limits)
 
-    def _asked(self, attack: Attack, victim: Victim) -> dict[str, Any]:
-        """The inputs that make a result belong to one victim; none for an attack that asks nothing."""
-        if not attack.attack.traits.queries:
-            return {}
+    def _asked(self, victim: Victim) -> dict[str, Any]:
+        """The inputs that make the result of whoever asks belong to one victim."""
         return {
             "victim": self.classifier(victim).digest,
             "access": self._threat().access.name.lower(),

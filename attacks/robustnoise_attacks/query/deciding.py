@@ -42,6 +42,7 @@ class Decider:
         queries: the most that the attack asks about one image.
         draws: how often a noisy victim is asked about a candidate.
         confidence: see above.
+        start: (n, C, H, W) what `best` holds first; None is the targets.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class Decider:
         queries: int,
         draws: int,
         confidence: float,
+        start: Tensor | None = None,
     ) -> None:
-        self.asker = Asker(oracle, targets, threat, queries=queries, draws=draws)
+        self.asker = Asker(oracle, targets, threat, queries=queries, draws=draws, start=start)
         self.noisy = self.asker.noisy
         self.targets, self.threat, self.confidence = targets, threat, confidence
         n = len(targets.ids)

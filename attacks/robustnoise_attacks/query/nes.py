@@ -14,10 +14,10 @@ from robustnoise.api import (
     AttackResult,
     AttackTraits,
     BadParameter,
-    BlackBoxAttack,
     Norm,
     Number,
     Oracle,
+    SearchAttack,
     SeedStream,
     Split,
     Targets,
@@ -30,7 +30,7 @@ from robustnoise_attacks.query.own_numbers import OwnNumbers
 
 
 @dataclass(frozen=True)
-class NES(BlackBoxAttack):
+class NES(SearchAttack):
     """Follows a gradient estimated from the margins at `samples` Gaussian neighbours, in projected steps.
 
     The neighbours are asked once each also of a noisy victim, as more directions average its noise as well as repeats
@@ -62,14 +62,20 @@ class NES(BlackBoxAttack):
         """Asks for scores."""
         return AttackTraits(access=Access.SCORES)
 
-    def run(
-        self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
+    def run_from(
+        self,
+        start: Tensor,
+        oracle: Oracle | None,
+        seed_data: Split,
+        targets: Targets,
+        threat: ThreatModel,
+        seeds: SeedStream,
     ) -> AttackResult:
-        """See `BlackBoxAttack.run`."""
-        asker = Asker(oracle, targets, threat, queries=self.queries, draws=self.draws)
+        """See `SearchAttack.run_from`."""
+        asker = Asker(oracle, targets, threat, queries=self.queries, draws=self.draws, start=start)
         incumbents = Incumbents(asker, cost=self.samples)
         numbers = OwnNumbers(seeds.child("directions"), targets.ids)
-        x, mean = targets.x.clone(), torch.zeros_like(targets.x)
+        x, mean = asker.best.clone(), torch.zeros_like(targets.x)
         turn = torch.zeros_like(targets.ids)
         step = self.relative_step * threat.eps
         with asker.until_spent():

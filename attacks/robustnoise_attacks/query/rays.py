@@ -11,9 +11,9 @@ from robustnoise.api import (
     AttackResult,
     AttackTraits,
     BadParameter,
-    BlackBoxAttack,
     Norm,
     Oracle,
+    SearchAttack,
     SeedStream,
     Split,
     Targets,
@@ -26,11 +26,11 @@ from robustnoise_attacks.query.rays_noisy import NoisySearch
 
 
 @dataclass(frozen=True)
-class RayS(BlackBoxAttack):
+class RayS(SearchAttack):
     """Flips the signs of ever smaller blocks of a direction, and keeps a flip that still fools the victim nearer by.
 
-    Distances are whole 8-bit levels, as the images handed in are. What a noisy victim's answers are trusted for is said
-    at `NoisySearch`; see `Decider` for the rest.
+    Begun at other images, it takes their direction first. Distances are whole 8-bit levels, as the images handed in
+    are. What a noisy victim's answers are trusted for is said at `NoisySearch`; see `Decider` for the rest.
     """
 
     version = 2
@@ -45,20 +45,27 @@ class RayS(BlackBoxAttack):
         """Asks for labels."""
         return AttackTraits()
 
-    def run(
-        self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
+    def run_from(
+        self,
+        start: Tensor,
+        oracle: Oracle | None,
+        seed_data: Split,
+        targets: Targets,
+        threat: ThreatModel,
+        seeds: SeedStream,
     ) -> AttackResult:
-        """See `BlackBoxAttack.run`.
+        """See `SearchAttack.run_from`.
 
         Raises:
             BadParameter: the norm is not l-infinity.
         """
         if threat.norm is not Norm.LINF:
             raise BadParameter(f"rays: the directions are corners of a cube; expected linf, not {threat.norm}.")
-        decider = Decider(oracle, targets, threat, queries=self.queries, draws=self.draws, confidence=self.confidence)
+        given = {"queries": self.queries, "draws": self.draws}
+        decider = Decider(oracle, targets, threat, **given, confidence=self.confidence, start=start)
         with decider.until_spent():
             decider.start()
-            directions = Directions(targets, threat)
+            directions = Directions(targets, threat, towards=start)
             (NoisySearch if decider.noisy else Search)(decider, directions).run()
         return AttackResult(decider.asker.best, decider.asker.queries, decider.claimed, decider.asker.trace)
 
