@@ -154,10 +154,13 @@ class Bench(Cells):
             given = attack.given  # the same whatever machine looks at them
             inputs = self._attacked() | {"given": given.digest(victim.name)}
             return self.cell("craft", inputs, lambda: self._given(attack.name, given, victim.name))
-        if isinstance(attack.attack, TwoStage) and not isinstance(attack.attack, ThreeStage):
-            return self._transferred(attack, victim)
         inputs = self._attacked() | self.machine()
-        if isinstance(attack.attack, WhiteBox):
+        if isinstance(attack.attack, TwoStage):
+            begun = self._transferred(attack, victim)
+            if not isinstance(attack.attack, ThreeStage):
+                return begun
+            inputs |= {"start": begun.outputs["images"]}
+        elif isinstance(attack.attack, WhiteBox):
             model = self.classifier(victim)
             inputs |= {
                 "crafter": spec_of(attack.attack.crafter).to_json(),
@@ -166,15 +169,13 @@ class Bench(Cells):
                 **self.experiment.crafting(),
             }
             return self.cell("craft", inputs, lambda: self._craft(attack, model, 0))
+        else:
+            begun = None
         inputs |= {
             "attack": spec_of(attack.attack).to_json(),
             "seed_data": self._seed_data().digest,
             **(self._asked(victim) if attack.attack.traits.queries else {}),
         }
-        begun = None
-        if isinstance(attack.attack, ThreeStage):
-            begun = self._transferred(attack, victim)
-            inputs |= {"start": begun.outputs["images"]}
         return self.cell("craft", inputs, lambda: self._attack(attack, victim, begun))
 
     def _attacked(self) -> dict[str, Any]:
