@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import numpy as np
 import torch
 
-from robustnoise.blocks import BLOCK, CHUNK
+from robustnoise.blocks import BLOCK, to_tensor
 from robustnoise.building import spec_of
 from robustnoise.compose import split_stages
+from robustnoise.harness.attacking import attack_all
 from robustnoise.harness.cells import Cells, Computed, as_torch, once
 from robustnoise.harness.collecting import collect, images_at
 from robustnoise.harness.crafting import craft
@@ -246,49 +247,20 @@ class Bench(Cells):
 
         return {"images": collect(name, split, self._threat(), block, rows=BLOCK, meter=meter)}, {"queries": 0}
 
-    def _attack(self, attack: Attack, victim: Victim, begun: Cell | None = None) -> Computed:
-        """Run an attack part by part; a search goes on from the images that have `begun` it."""
-        budget, spec = self.experiment.budget, spec_of(attack.attack).digest()
-        queries, seed_data = attack.attack.traits.queries, self._seed_data()
-        spent = begun.facts["queries"] if begun else 0
-        start = unpack_arrays(self.store.read(begun, "images"))[images_at(None)] if begun else None
-
-        def part(number: int, targets: Targets) -> AttackResult:
-            nonlocal spent
-            seeds = self.seeds.child("attack", spec, number)
-            oracle = None
-            if queries:
-                # A part gets its share of what is left, so that the first images don't eat what the last ones need.
-                share, waiting = None, len(self.experiment.dataset.evaluation) - number * CHUNK
-                if budget.total is not None:
-                    share = (budget.total - spent) * len(targets.ids) // waiting
-                limits = {"per_image": budget.per_image, "stops": budget.stops, "ids": targets.ids}
-                oracle = self._oracle(victim, seeds, total=share, **limits)
-            of_all = seed_data, targets, self._threat(), seeds.child("own").fork()
-            if start is None:
-                result = attack.attack.run(oracle, *of_all)
-            else:
-                assert isinstance(attack.attack, ThreeStage)
-                levels = torch.from_numpy(start[number * CHUNK :][: len(targets.ids)])
-                result = attack.attack.search.run_from(levels.float() / 255, oracle, *of_all)
-            spent += oracle.spent if oracle else 0
-            return result
-
-        # More rows keep the blocks full while more and more images are done with.
-        stops = budget.stops if queries else ()
-        return self._collect(attack, part, rows=CHUNK if queries else BLOCK, stops=stops), {"queries": spent}
-
-    def _collect(
-        self,
-        attack: Attack,
-        run: Callable[[int, Targets], AttackResult],
-        *,
-        rows: int,
-        stops: tuple[int, ...] = (),
-    ) -> dict[str, bytes]:
-        split = self.experiment.dataset.evaluation
-        meter = self.progress.start(f"attack {attack.name}", len(split))
-        return {"images": collect(attack.name, split, self._threat(), run, rows=rows, meter=meter, stops=stops)}
+    def _attack(self, attack: Attack, victim: Victim, begun: Cell | None) -> Computed:
+        """Run an attack; a search goes on from the images that have `begun` it."""
+        images, queries = attack_all(
+            attack,
+            self.experiment,
+            self._threat(),
+            seed_data=self._seed_data(),
+            seeds=self.seeds.child("attack", spec_of(attack.attack).digest()),
+            oracle=functools.partial(self._oracle, victim),
+            meter=self.progress.start(f"attack {attack.name}", len(self.experiment.dataset.evaluation)),
+            start=to_tensor(unpack_arrays(self.store.read(begun, "images"))[images_at(None)]) if begun else None,
+            spent=begun.facts["queries"] if begun else 0,
+        )
+        return {"images": images}, {"queries": queries}
 
     # ------------------------------------------------------------------------------------------------------- score
 
