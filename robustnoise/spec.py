@@ -165,7 +165,7 @@ def _adapters(cls: type[Plugin]) -> dict[str, TypeAdapter[Any]]:
 
 def _check_child(hint: type[Plugin], value: object) -> object:
     if not isinstance(value, hint):
-        raise ValueError(f"{type(value).__name__} is no {hint.__name__}")
+        raise ValueError(f"it is a {type(value).__name__} and no {hint.__name__}")
     return value
 
 

@@ -130,7 +130,7 @@ def test_a_total_budget_is_shared_by_the_parts_of_an_attack(tmp_path: Path, monk
             super().__init__(*parts, total=total, **limits)
 
     monkeypatch.setattr(bench, "CountingOracle", Noting)
-    monkeypatch.setattr(bench, "CHUNK", 16)
+    monkeypatch.setattr(attacking, "CHUNK", 16)
     square = Attack("square", build("square", "attack"))
     threat = ThreatModel(Norm.LINF, 0.0001, Access.SCORES)
     net = Victim("net", Identity(), classifier=toy_model())

@@ -53,7 +53,11 @@ class NES(SearchAttack):
     samples: Annotated[int, Field(ge=1, le=100_000, description="queries per gradient; even where antithetic")] = 50
     sigma: Annotated[
         Number,
-        Field(gt=0, le=1, description="standard deviation of a neighbour, pixels in [0, 1]; 0.1 for a noisy victim"),
+        Field(
+            gt=0,
+            le=1,
+            description="standard deviation of a neighbour, pixels in [0, 1]; a third of eps or more behind noise",
+        ),
     ] = 0.01
     relative_step: Annotated[Number, Field(gt=0, le=4, description="step size as a share of eps")] = 0.2
     momentum: Annotated[Number, Field(ge=0, lt=1, description="weight of the earlier gradients in a step")] = 0.9

@@ -12,6 +12,7 @@ import torch
 from robustnoise.api import Linf, SearchAttack, Targets, build
 from robustnoise.compose import Identity
 from robustnoise.errors import BadParameter
+from robustnoise.harness import attacking
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.planning import plan
 from robustnoise.harness.runner import run
@@ -111,7 +112,10 @@ def by_attack(records: list[EvaluationRecord], victim: str = "net-0") -> dict[st
 
 
 @pytest.mark.parametrize("substitute", [STOLEN, OWN], ids=["asking", "independent"])
-def test_the_start_is_the_transfer_attack_s_own_cell(tmp_path: Path, substitute: str) -> None:
+def test_the_start_is_the_transfer_attack_s_own_cell(
+    tmp_path: Path, substitute: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attacking, "CHUNK", 16)  # several parts, each with its own share of the start
     texts = {"transfer": f"transfer({substitute}, pgd)", "hybrid": f"hybrid({substitute}, pgd, square(queries=30))"}
     store = Store(tmp_path)
     found = by_attack(run(experiment(texts, Budget(per_image=30, stops=(1, 10))), store))
