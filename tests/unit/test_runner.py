@@ -11,7 +11,7 @@ from torch import Tensor
 from robustnoise.building import build
 from robustnoise.compose import Identity
 from robustnoise.errors import AttackFailed
-from robustnoise.harness import bench, claims, provenance
+from robustnoise.harness import attacking, bench, claims, provenance
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.limits import TimeLimit
 from robustnoise.harness.runner import run
