@@ -1,8 +1,7 @@
 """Everything that a plugin may import, and nothing else.
 
-A plugin is a frozen dataclass based on `Defense`, `BlackBoxAttack` (or its `SearchAttack`), `Crafter`, `Substitute` or
-`Model`; its package points the entry point ``robustnoise.plugins`` at a table ``PLUGINS = {"name": "module:Class"}``.
-See docs/plugins.md.
+A plugin is a frozen dataclass based on `Defense`, `BlackBoxAttack`, `Crafter`, `Substitute` or `Model`; its package
+points the entry point ``robustnoise.plugins`` at a table ``PLUGINS = {"name": "module:Class"}``. See docs/plugins.md.
 """
 
 from __future__ import annotations
@@ -53,7 +52,6 @@ from robustnoise.protocols import (
     Model,
     Modular,
     Oracle,
-    SearchAttack,
     Smoothed,
     Softened,
     Stage,
@@ -162,7 +160,6 @@ __all__ = [
     "RobustnoiseError",
     "Scalar",
     "Schedule",
-    "SearchAttack",
     "SeedStream",
     "Smoothed",
     "Softened",

@@ -116,8 +116,6 @@ class Plugin:
     version: ClassVar[int] = 1
     reference: ClassVar[str] = ""
     """Where the method comes from: paper and section."""
-    wanted: ClassVar[str] = ""
-    """What a field of this type takes, in words; where empty, any plugin of its kind."""
     unlisted: ClassVar[str] = ""
     """The name of a class of ours that stands in no table, since no text can build it."""
 
@@ -165,7 +163,7 @@ def _adapters(cls: type[Plugin]) -> dict[str, TypeAdapter[Any]]:
 
 def _check_child(hint: type[Plugin], value: object) -> object:
     if not isinstance(value, hint):
-        raise ValueError(f"it is a {type(value).__name__} and no {hint.__name__}")
+        raise ValueError(f"{type(value).__name__} is no {hint.__name__}")
     return value
 
 
@@ -212,7 +210,7 @@ def allowed_values(cls: type[Plugin], name: str) -> str:
     """What field `name` takes, in words: ``"a number, at least 0, at most 1"``."""
     child = child_type(cls, name)
     if child is not None:
-        return child.wanted or f"{article(child.kind)} {child.kind}"
+        return f"{article(child.kind)} {child.kind}"
     hint = field_types(cls)[name]
     base, *metadata = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if get_origin(base) is Literal:

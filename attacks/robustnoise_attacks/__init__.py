@@ -15,7 +15,6 @@ PLUGINS = {
     "foolbox-crafter": "robustnoise_attacks.adapters.foolbox:FoolboxCrafter",
     "gradient": "robustnoise_attacks.gradient.crafter:Gradient",
     "hop-skip-jump": "robustnoise_attacks.query.hop_skip_jump:HopSkipJump",
-    "hybrid": "robustnoise_attacks.hybrid:HybridAttack",
     "independent": "robustnoise_attacks.substitutes.independent:IndependentSubstitute",
     "jacobian": "robustnoise_attacks.substitutes.jacobian:JacobianSubstitute",
     "knockoff": "robustnoise_attacks.substitutes.knockoff:KnockoffSubstitute",

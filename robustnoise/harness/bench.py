@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
-from robustnoise.blocks import BLOCK, to_tensor
+from robustnoise.blocks import BLOCK, CHUNK
 from robustnoise.building import spec_of
 from robustnoise.compose import split_stages
-from robustnoise.harness.attacking import attack_all
 from robustnoise.harness.cells import Cells, Computed, as_torch, once
 from robustnoise.harness.collecting import collect, images_at
 from robustnoise.harness.crafting import craft
@@ -32,7 +31,6 @@ from robustnoise.protocols import (
     Crafter,
     Progress,
     Targets,
-    ThreeStage,
     TwoStage,
     WhiteBox,
 )
@@ -126,18 +124,17 @@ class Bench(Cells):
     def source(self, attack: Attack, victim: Victim) -> Cell:
         """Fit the substitute of a two-stage attack: once for all victims, or through this victim's oracle."""
         two_stage = _two_stage(attack)
-        asks = two_stage.substitute.traits.queries
         seed_data = self._seed_data()
         inputs = {
             "substitute": spec_of(two_stage.substitute).to_json(),
             "seed_data": seed_data.digest,
-            **(self._asked(victim) if asks else {}),
+            **self._asked(attack, victim),
             **self.machine(),
         }
 
         def run() -> Computed:
             seeds = self.seeds.child("substitute", spec_of(two_stage.substitute).digest())
-            oracle = self._oracle(victim, seeds) if asks else None
+            oracle = self._oracle(victim, seeds) if attack.attack.traits.queries else None
             partial = self.store.partial_path(cell_key("substitute", inputs))
             label = f"substitute {attack.name}" + (f" of {victim.name}" if oracle else "")
             ctx = Context(None, seeds.child("fit").fork(), partial, self._labelled(label), self.experiment.device)
@@ -151,17 +148,26 @@ class Bench(Cells):
     @once
     def images(self, attack: Attack, victim: Victim) -> Cell:
         """The attack's images, projected, clipped and rounded to 8 bit inside the ball by the harness."""
+        evaluation = self.experiment.dataset.evaluation
+        threat = self._threat()
+        inputs: dict[str, Any] = {
+            "images": evaluation.digest,
+            # Cells without the word hold l2 images of the former rounding, towards the original.
+            "ball": [threat.norm.value, threat.eps, *(["nearest"] if threat.norm is Norm.L2 else [])],
+            "block": BLOCK,
+        }
         if attack.given is not None:
             given = attack.given  # the same whatever machine looks at them
-            inputs = self._attacked() | {"given": given.digest(victim.name)}
+            inputs |= {"given": given.digest(victim.name)}
             return self.cell("craft", inputs, lambda: self._given(attack.name, given, victim.name))
-        inputs = self._attacked() | self.machine()
+        inputs |= self.machine()
         if isinstance(attack.attack, TwoStage):
-            begun = self._transferred(attack, victim)
-            if not isinstance(attack.attack, ThreeStage):
-                return begun
-            inputs |= {"start": begun.outputs["images"]}
-        elif isinstance(attack.attack, WhiteBox):
+            source = self.source(attack, victim)
+            crafter = spec_of(attack.attack.crafter).to_json()
+            inputs |= {"crafter": crafter, **self._source_inputs(attack, source), **self.experiment.crafting()}
+            queries = source.facts["queries"]
+            return self.cell("craft", inputs, lambda: self._craft(attack, self._source(attack, source), queries))
+        if isinstance(attack.attack, WhiteBox):
             model = self.classifier(victim)
             inputs |= {
                 "crafter": spec_of(attack.attack.crafter).to_json(),
@@ -170,37 +176,12 @@ class Bench(Cells):
                 **self.experiment.crafting(),
             }
             return self.cell("craft", inputs, lambda: self._craft(attack, model, 0))
-        else:
-            begun = None
         inputs |= {
             "attack": spec_of(attack.attack).to_json(),
             "seed_data": self._seed_data().digest,
-            **(self._asked(victim) if attack.attack.traits.queries else {}),
+            **self._asked(attack, victim),
         }
-        return self.cell("craft", inputs, lambda: self._attack(attack, victim, begun))
-
-    def _attacked(self) -> dict[str, Any]:
-        """The inputs of every cell of an attack's images."""
-        threat = self._threat()
-        return {
-            "images": self.experiment.dataset.evaluation.digest,
-            # Cells without the word hold l2 images of the former rounding, towards the original.
-            "ball": [threat.norm.value, threat.eps, *(["nearest"] if threat.norm is Norm.L2 else [])],
-            "block": BLOCK,
-        }
-
-    def _transferred(self, attack: Attack, victim: Victim) -> Cell:
-        """What a substitute's gradients make, be it the whole attack or the start of a search."""
-        source = self.source(attack, victim)
-        inputs = {
-            **self._attacked(),
-            **self.machine(),
-            "crafter": spec_of(_two_stage(attack).crafter).to_json(),
-            **self._source_inputs(attack, source),
-            **self.experiment.crafting(),
-        }
-        queries = source.facts["queries"]
-        return self.cell("craft", inputs, lambda: self._craft(attack, self._source(attack, source), queries))
+        return self.cell("craft", inputs, lambda: self._attack(attack, victim))
 
     def outside(self, attack: Attack, victim: Victim) -> float:
         """How far the attack's images were outside the ball before the harness projected them, pixels; 0 is inside."""
@@ -247,20 +228,40 @@ class Bench(Cells):
 
         return {"images": collect(name, split, self._threat(), block, rows=BLOCK, meter=meter)}, {"queries": 0}
 
-    def _attack(self, attack: Attack, victim: Victim, begun: Cell | None) -> Computed:
-        """Run an attack; a search goes on from the images that have `begun` it."""
-        images, queries = attack_all(
-            attack,
-            self.experiment,
-            self._threat(),
-            seed_data=self._seed_data(),
-            seeds=self.seeds.child("attack", spec_of(attack.attack).digest()),
-            oracle=functools.partial(self._oracle, victim),
-            meter=self.progress.start(f"attack {attack.name}", len(self.experiment.dataset.evaluation)),
-            start=to_tensor(unpack_arrays(self.store.read(begun, "images"))[images_at(None)]) if begun else None,
-            spent=begun.facts["queries"] if begun else 0,
-        )
-        return {"images": images}, {"queries": queries}
+    def _attack(self, attack: Attack, victim: Victim) -> Computed:
+        budget, spec = self.experiment.budget, spec_of(attack.attack).digest()
+        queries, spent, seed_data = attack.attack.traits.queries, 0, self._seed_data()
+
+        def part(number: int, targets: Targets) -> AttackResult:
+            nonlocal spent
+            seeds = self.seeds.child("attack", spec, number)
+            oracle = None
+            if queries:
+                # A part gets its share of what is left, so that the first images don't eat what the last ones need.
+                share, waiting = None, len(self.experiment.dataset.evaluation) - number * CHUNK
+                if budget.total is not None:
+                    share = (budget.total - spent) * len(targets.ids) // waiting
+                limits = {"per_image": budget.per_image, "stops": budget.stops, "ids": targets.ids}
+                oracle = self._oracle(victim, seeds, total=share, **limits)
+            result = attack.attack.run(oracle, seed_data, targets, self._threat(), seeds.child("own").fork())
+            spent += oracle.spent if oracle else 0
+            return result
+
+        # More rows keep the blocks full while more and more images are done with.
+        stops = budget.stops if queries else ()
+        return self._collect(attack, part, rows=CHUNK if queries else BLOCK, stops=stops), {"queries": spent}
+
+    def _collect(
+        self,
+        attack: Attack,
+        run: Callable[[int, Targets], AttackResult],
+        *,
+        rows: int,
+        stops: tuple[int, ...] = (),
+    ) -> dict[str, bytes]:
+        split = self.experiment.dataset.evaluation
+        meter = self.progress.start(f"attack {attack.name}", len(split))
+        return {"images": collect(attack.name, split, self._threat(), run, rows=rows, meter=meter, stops=stops)}
 
     # ------------------------------------------------------------------------------------------------------- score
 
@@ -370,8 +371,10 @@ class Bench(Cells):
         total = self.experiment.budget.total if total is None else total
         return CountingOracle(self.classifier(victim), self._threat(), seeds.child("oracle"), total=total, **limits)
 
-    def _asked(self, victim: Victim) -> dict[str, Any]:
-        """The inputs that make the result of whoever asks belong to one victim."""
+    def _asked(self, attack: Attack, victim: Victim) -> dict[str, Any]:
+        """The inputs that make a result belong to one victim; none for an attack that asks nothing."""
+        if not attack.attack.traits.queries:
+            return {}
         return {
             "victim": self.classifier(victim).digest,
             "access": self._threat().access.name.lower(),

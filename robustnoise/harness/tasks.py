@@ -10,7 +10,7 @@ from robustnoise.building import spec_of
 from robustnoise.compose import compose, split_stages
 from robustnoise.harness.bench import Bench
 from robustnoise.harness.experiment import Attack, Experiment, Victim
-from robustnoise.protocols import ThreeStage, TwoStage
+from robustnoise.protocols import TwoStage
 from robustnoise.store import Cell
 
 LEVELS = ("train", "substitute", "craft", "score", "agreement")
@@ -29,11 +29,7 @@ class Task:
     @property
     def shared(self) -> bool:
         """Whether its cell is the same for every victim."""
-        if self.attack is None:
-            return False
-        if self.stage == "substitute" and isinstance(self.attack.attack, TwoStage):
-            return not self.attack.attack.substitute.traits.queries  # though a search that follows may ask
-        return self.stage == "craft" and not self.attack.own
+        return self.attack is not None and not self.attack.own and self.stage in ("substitute", "craft")
 
     @property
     def label(self) -> str:
@@ -50,7 +46,7 @@ class Task:
             training = split_stages(self.victim.defense)[0]
             return f"{spec_of(training).digest()} {spec_of(self.victim.model).digest()} {self.victim.seed}"
         if self.stage == "substitute" and self.attack is not None and isinstance(self.attack.attack, TwoStage):
-            own = "" if self.shared else self.victim.name
+            own = self.victim.name if self.attack.own else ""
             return spec_of(self.attack.attack.substitute).digest() + own
         victim, attack = None if self.shared else self.victim.name, self.attack and self.attack.name
         return json.dumps([self.stage, victim, attack, self.stop])
@@ -86,9 +82,7 @@ def tasks(experiment: Experiment) -> Iterator[list[Task]]:
 
 def stops(experiment: Experiment, attack: Attack) -> tuple[int, ...]:
     """At how many queries an image the attack is scored before its end."""
-    asks = attack.attack.traits.queries and (
-        isinstance(attack.attack, ThreeStage) or not isinstance(attack.attack, TwoStage)
-    )
+    asks = attack.attack.traits.queries and not isinstance(attack.attack, TwoStage)
     return experiment.budget.stops if asks else ()
 
 

@@ -162,39 +162,6 @@ class BlackBoxAttack(Plugin):
         raise NotImplementedError
 
 
-class SearchAttack(BlackBoxAttack):
-    """An attack that asks the victim about candidates, and can begin its search at any images of the ball."""
-
-    wanted = "an attack that can begin at other images: square, rays, nes, simba"
-
-    def run(
-        self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
-    ) -> AttackResult:
-        """Begin at the images themselves. See `BlackBoxAttack.run`."""
-        return self.run_from(targets.x, oracle, seed_data, targets, threat, seeds)
-
-    def run_from(
-        self,
-        start: Tensor,
-        oracle: Oracle | None,
-        seed_data: Split,
-        targets: Targets,
-        threat: ThreatModel,
-        seeds: SeedStream,
-    ) -> AttackResult:
-        """Attack every target from where another attack has ended.
-
-        Args:
-            start: (n, C, H, W) float32 in [0, 1], inside the ball around ``targets.x``.
-            oracle: as for `run`, like all that follows.
-            seed_data: the attacker's labelled images.
-            targets: the images under attack.
-            threat: norm and radius around ``targets.x``.
-            seeds: the attack's random numbers.
-        """
-        raise NotImplementedError
-
-
 class Targets(NamedTuple):
     """The images under attack."""
 
@@ -222,11 +189,3 @@ class TwoStage(Protocol):
     def substitute(self) -> Substitute: ...
     @property
     def crafter(self) -> Crafter: ...
-
-
-@runtime_checkable
-class ThreeStage(TwoStage, Protocol):
-    """A two-stage attack whose images are where a search through the victim's answers begins."""
-
-    @property
-    def search(self) -> SearchAttack: ...

@@ -23,7 +23,6 @@ from robustnoise.protocols import (
     Crafter,
     Substitute,
     Targets,
-    ThreeStage,
     TwoStage,
     WhiteBox,
 )
@@ -161,7 +160,7 @@ def _attack_accepts(attack: BlackBoxAttack, norm: Norm) -> bool:
     if not attack.traits.control:
         moved = not identical(run(x, y, 4 * EPS[norm], per_image=500).x, x)
         need(attack, "acts", moved, f"it hands in every image as it was under {norm}, eps = {4 * EPS[norm]:g}.")
-    if attack.traits.queries and (isinstance(attack, ThreeStage) or not isinstance(attack, TwoStage)):
+    if attack.traits.queries and not isinstance(attack, TwoStage):
         result = run(x, y, EPS[norm], stops=STOPS)
         _check_trace(attack, levels, x, result, ThreatModel(norm, EPS[norm]))
         _check_trace(attack, levels, x, run(x, y, 0.0, stops=STOPS), ThreatModel(norm, 0.0))

@@ -48,7 +48,6 @@ MADE: dict[str, Callable[[Path], Plugin]] = {
     "both": _given("substitute", "both", first="independent(copies=2)", second="jacobian"),
     "foolbox": _given("attack", "foolbox", attack="LinfAdditiveUniformNoiseAttack"),
     "foolbox-crafter": _given("crafter", "foolbox-crafter", attack="LinfPGD", options="steps=20"),
-    "hybrid": _given("attack", "hybrid", substitute="jacobian", crafter="pgd", search="square"),
     "pretrained": _pretrained,
     "smoothing": _given("defense", "smoothing", sigma=1.0),
     "transfer": _given("attack", "transfer", substitute="jacobian", crafter="pgd"),

@@ -64,12 +64,7 @@ def test_the_text_starts_from_the_nearest_recipe(given: str, shown: str) -> None
     ("text", "kind", "error", "match"),
     [
         ("mi-fgsn", "crafter", UnknownPlugin, r"Did you mean 'mi-fgsm'\?"),
-        (
-            "pgd",
-            "attack",
-            BadSpec,
-            "'pgd' is a crafter, but an attack is expected here.* take one: audit, hybrid, transfer",
-        ),
+        ("pgd", "attack", BadSpec, "'pgd' is a crafter, but an attack is expected here.* take one: audit, transfer"),
         ("pgd(stpes=3)", "crafter", BadParameter, r"pgd: unknown parameter 'stpes'\. Did you mean 'steps'"),
         ("pgd(steps=0)", "crafter", BadParameter, "steps = 0"),
     ],

@@ -11,7 +11,7 @@ from torch import Tensor
 from robustnoise.building import build
 from robustnoise.compose import Identity
 from robustnoise.errors import AttackFailed
-from robustnoise.harness import attacking, bench, claims, provenance
+from robustnoise.harness import bench, claims, provenance
 from robustnoise.harness.experiment import Attack, Experiment, Victim
 from robustnoise.harness.limits import TimeLimit
 from robustnoise.harness.runner import run
@@ -130,7 +130,7 @@ def test_a_total_budget_is_shared_by_the_parts_of_an_attack(tmp_path: Path, monk
             super().__init__(*parts, total=total, **limits)
 
     monkeypatch.setattr(bench, "CountingOracle", Noting)
-    monkeypatch.setattr(attacking, "CHUNK", 16)
+    monkeypatch.setattr(bench, "CHUNK", 16)
     square = Attack("square", build("square", "attack"))
     threat = ThreatModel(Norm.LINF, 0.0001, Access.SCORES)
     net = Victim("net", Identity(), classifier=toy_model())

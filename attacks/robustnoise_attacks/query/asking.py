@@ -45,21 +45,13 @@ class Asker:
         threat: norm and radius; with a radius of 0 nothing is asked.
         queries: the most that the attack asks about one image; the oracle's budget may be lower.
         draws: how often a candidate is asked where the victim is noisy; one that isn't is asked once.
-        start: (n, C, H, W) what `best` holds first, as it would be handed in; None is the targets.
 
     Raises:
         MissingCapability: there is no oracle.
     """
 
     def __init__(
-        self,
-        oracle: Oracle | None,
-        targets: Targets,
-        threat: ThreatModel,
-        *,
-        queries: int,
-        draws: int = 1,
-        start: Tensor | None = None,
+        self, oracle: Oracle | None, targets: Targets, threat: ThreatModel, *, queries: int, draws: int = 1
     ) -> None:
         if oracle is None:
             raise MissingCapability("a query attack asks the victim: pass its oracle.")
@@ -68,13 +60,13 @@ class Asker:
         self.ids, self.y = targets.ids, targets.y
         self.noisy = oracle.stochastic
         self.draws = draws if self.noisy else 1
+        self.best = targets.x.clone()
         self.spent = torch.zeros(len(self.ids), dtype=torch.int64)
         self.limit = oracle.left(self.ids).clamp(max=queries if threat.eps else 0)
         if oracle.remaining is not None and len(self.ids):
             self.limit = self.limit.clamp(max=oracle.remaining // len(self.ids))
         self._threat, self._levels = threat, (targets.x * LEVELS).round().to(torch.uint8)
-        self.best = targets.x.clone() if start is None else self.inside(start, torch.arange(len(self.ids)))
-        self.trace = {stop: self.best.clone() for stop in oracle.stops}
+        self.trace = {stop: targets.x.clone() for stop in oracle.stops}
 
     @property
     def queries(self) -> int:

@@ -42,7 +42,6 @@ class Decider:
         queries: the most that the attack asks about one image.
         draws: how often a noisy victim is asked about a candidate.
         confidence: see above.
-        start: (n, C, H, W) what `best` holds first; None is the targets.
     """
 
     def __init__(
@@ -54,9 +53,8 @@ class Decider:
         queries: int,
         draws: int,
         confidence: float,
-        start: Tensor | None = None,
     ) -> None:
-        self.asker = Asker(oracle, targets, threat, queries=queries, draws=draws, start=start)
+        self.asker = Asker(oracle, targets, threat, queries=queries, draws=draws)
         self.noisy = self.asker.noisy
         self.targets, self.threat, self.confidence = targets, threat, confidence
         n = len(targets.ids)

@@ -15,11 +15,11 @@ from robustnoise.api import (
     AttackResult,
     AttackTraits,
     BadParameter,
+    BlackBoxAttack,
     LaterField,
     Norm,
     Number,
     Oracle,
-    SearchAttack,
     SeedStream,
     Split,
     Targets,
@@ -32,14 +32,13 @@ from robustnoise_attacks.query.own_numbers import OwnNumbers
 
 
 @dataclass(frozen=True)
-class NES(SearchAttack):
+class NES(BlackBoxAttack):
     """Follows a gradient estimated from the margins at `samples` Gaussian neighbours, in projected steps.
 
     The neighbours are asked once each also of a noisy victim, as more directions average its noise as well as repeats
     do. Tiles leave fewer directions to tell apart; where their grid begins is drawn anew for each gradient. Every
     iterate, rounded as it would be handed in, is a challenger to the best image so far (`Incumbents`); the walk goes on
-    from the iterate itself. Begun at other images, it keeps leaning towards them: their direction, scaled to the mean
-    size of the averaged gradient's entries, is added to it at each step.
+    from the iterate itself.
     """
 
     version = 2
@@ -78,23 +77,15 @@ class NES(SearchAttack):
         """Asks for scores."""
         return AttackTraits(access=Access.SCORES)
 
-    def run_from(
-        self,
-        start: Tensor,
-        oracle: Oracle | None,
-        seed_data: Split,
-        targets: Targets,
-        threat: ThreatModel,
-        seeds: SeedStream,
+    def run(
+        self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
     ) -> AttackResult:
-        """See `SearchAttack.run_from`."""
-        asker = Asker(oracle, targets, threat, queries=self.queries, draws=self.draws, start=start)
+        """See `BlackBoxAttack.run`."""
+        asker = Asker(oracle, targets, threat, queries=self.queries, draws=self.draws)
         incumbents = Incumbents(asker, cost=self.samples)
         numbers = OwnNumbers(seeds.child("directions"), targets.ids)
-        x, mean = asker.best.clone(), torch.zeros_like(targets.x)
+        x, mean = targets.x.clone(), torch.zeros_like(targets.x)
         turn = torch.zeros_like(targets.ids)
-        lean = targets.x - asker.best
-        lean /= lean.abs().flatten(1).mean(1).clamp_min(1e-12).view(-1, 1, 1, 1)
         step = self.relative_step * threat.eps
         with asker.until_spent():
             incumbents.start()
@@ -102,9 +93,11 @@ class NES(SearchAttack):
                 gradient = self.gradient(asker, x[rows], rows, numbers, turn[rows])
                 mean[rows] = self.momentum * mean[rows] + (1 - self.momentum) * gradient
                 turn[rows] += 1
-                uphill = mean[rows] + mean[rows].abs().flatten(1).mean(1).view(-1, 1, 1, 1) * lean[rows]
                 # The walk goes down the margin.
-                moved = x[rows] - step * (uphill.sign() if threat.norm is Norm.LINF else unit(uphill))
+                if threat.norm is Norm.LINF:
+                    moved = x[rows] - step * mean[rows].sign()
+                else:
+                    moved = x[rows] - step * unit(mean[rows])
                 x[rows] = threat.project(targets.x[rows], moved)
                 incumbents.challenge(asker.inside(x[rows], rows), rows)
         return AttackResult(asker.best, asker.queries, incumbents.claimed, asker.trace)

@@ -11,9 +11,9 @@ from robustnoise.api import (
     AttackResult,
     AttackTraits,
     BadParameter,
+    BlackBoxAttack,
     Norm,
     Oracle,
-    SearchAttack,
     SeedStream,
     Split,
     Targets,
@@ -26,11 +26,11 @@ from robustnoise_attacks.query.rays_noisy import NoisySearch
 
 
 @dataclass(frozen=True)
-class RayS(SearchAttack):
+class RayS(BlackBoxAttack):
     """Flips the signs of ever smaller blocks of a direction, and keeps a flip that still fools the victim nearer by.
 
-    Begun at other images, it takes their direction first. Distances are whole 8-bit levels, as the images handed in
-    are. What a noisy victim's answers are trusted for is said at `NoisySearch`; see `Decider` for the rest.
+    Distances are whole 8-bit levels, as the images handed in are. What a noisy victim's answers are trusted for is said
+    at `NoisySearch`; see `Decider` for the rest.
     """
 
     version = 2
@@ -45,27 +45,20 @@ class RayS(SearchAttack):
         """Asks for labels."""
         return AttackTraits()
 
-    def run_from(
-        self,
-        start: Tensor,
-        oracle: Oracle | None,
-        seed_data: Split,
-        targets: Targets,
-        threat: ThreatModel,
-        seeds: SeedStream,
+    def run(
+        self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
     ) -> AttackResult:
-        """See `SearchAttack.run_from`.
+        """See `BlackBoxAttack.run`.
 
         Raises:
             BadParameter: the norm is not l-infinity.
         """
         if threat.norm is not Norm.LINF:
             raise BadParameter(f"rays: the directions are corners of a cube; expected linf, not {threat.norm}.")
-        given = {"queries": self.queries, "draws": self.draws}
-        decider = Decider(oracle, targets, threat, **given, confidence=self.confidence, start=start)
+        decider = Decider(oracle, targets, threat, queries=self.queries, draws=self.draws, confidence=self.confidence)
         with decider.until_spent():
             decider.start()
-            directions = Directions(targets, threat, towards=start)
+            directions = Directions(targets, threat)
             (NoisySearch if decider.noisy else Search)(decider, directions).run()
         return AttackResult(decider.asker.best, decider.asker.queries, decider.claimed, decider.asker.trace)
 

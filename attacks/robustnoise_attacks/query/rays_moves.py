@@ -20,17 +20,15 @@ class Directions:
     Args:
         targets: the images under attack.
         threat: the cube's radius.
-        towards: (n, C, H, W) images whose side of the targets the first directions are on; a pixel that is the same
-            counts as brighter.
     """
 
-    def __init__(self, targets: Targets, threat: ThreatModel, towards: Tensor) -> None:
+    def __init__(self, targets: Targets, threat: ThreatModel) -> None:
         self.x = targets.x
         n = len(targets.ids)
         self.size = targets.x[0].numel()
         self.reach = math.floor(threat.eps * LEVELS + 1e-6)
         """The ball's radius in levels."""
-        self.sign = torch.where(towards < targets.x, -1.0, 1.0).flatten(1)
+        self.sign = torch.ones(n, self.size)
         self.radius = torch.full((n,), NONE)
         self._stage, self._block = torch.zeros(2, n, dtype=torch.int64)
         self._fresh = torch.ones(n, dtype=torch.bool)

@@ -14,10 +14,10 @@ from robustnoise.api import (
     Access,
     AttackResult,
     AttackTraits,
+    BlackBoxAttack,
     Norm,
     Number,
     Oracle,
-    SearchAttack,
     SeedStream,
     Split,
     Targets,
@@ -29,7 +29,7 @@ from robustnoise_attacks.query.own_numbers import OwnNumbers
 
 
 @dataclass(frozen=True)
-class SimBA(SearchAttack):
+class SimBA(BlackBoxAttack):
     """Steps along one direction after the other, in random order, keeping a step or its opposite where it helps.
 
     A round takes every direction once; the next takes them in another order. Images are those that would be handed in,
@@ -63,17 +63,11 @@ class SimBA(SearchAttack):
         """Asks for scores."""
         return AttackTraits(access=Access.SCORES)
 
-    def run_from(
-        self,
-        start: Tensor,
-        oracle: Oracle | None,
-        seed_data: Split,
-        targets: Targets,
-        threat: ThreatModel,
-        seeds: SeedStream,
+    def run(
+        self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
     ) -> AttackResult:
-        """See `SearchAttack.run_from`."""
-        asker = Asker(oracle, targets, threat, queries=self.queries, draws=self.draws, start=start)
+        """See `BlackBoxAttack.run`."""
+        asker = Asker(oracle, targets, threat, queries=self.queries, draws=self.draws)
         incumbents = Incumbents(asker)
         linf = threat.norm is Norm.LINF
         step = threat.eps * (self.relative_step or (1.0 if linf else 0.2))

@@ -13,9 +13,9 @@ from robustnoise.api import (
     Access,
     AttackResult,
     AttackTraits,
+    BlackBoxAttack,
     Number,
     Oracle,
-    SearchAttack,
     SeedStream,
     Split,
     Targets,
@@ -35,15 +35,15 @@ LONG_IN_NOISE = 10_000
 
 
 @dataclass(frozen=True)
-class Square(SearchAttack):
+class Square(BlackBoxAttack):
     """Changes one random square at a time and keeps what lowers the margin of the true class.
 
     l-infinity starts from vertical stripes and sets each square to one corner of the ball per channel; l2 starts from a
     grid of bumps and moves mass between two squares. The start is a challenger like the others, where the paper's
-    always stands; a search that begins at other images has neither stripes nor bumps. The share of pixels in a square
-    falls with the share of the budget that an image has spent, but an image with few candidates, for want of budget or
-    because noise makes each cost many questions, gets only as far as it would in a search of `LONG` or `LONG_IN_NOISE`.
-    What a noisy victim's answers are trusted for is said at `Incumbents`.
+    always stands. The share of pixels in a square falls with the share of the budget that an image has spent, but
+    an image with few candidates, for want of budget or because noise makes each cost many questions, gets only as far
+    as it would in a search of `LONG` or `LONG_IN_NOISE`. What a noisy victim's answers are trusted for is said at
+    `Incumbents`.
     """
 
     version = 3
@@ -58,17 +58,11 @@ class Square(SearchAttack):
         """Asks for scores."""
         return AttackTraits(access=Access.SCORES)
 
-    def run_from(
-        self,
-        start: Tensor,
-        oracle: Oracle | None,
-        seed_data: Split,
-        targets: Targets,
-        threat: ThreatModel,
-        seeds: SeedStream,
+    def run(
+        self, oracle: Oracle | None, seed_data: Split, targets: Targets, threat: ThreatModel, seeds: SeedStream
     ) -> AttackResult:
-        """See `SearchAttack.run_from`."""
-        asker = Asker(oracle, targets, threat, queries=self.queries, draws=self.draws, start=start)
+        """See `BlackBoxAttack.run`."""
+        asker = Asker(oracle, targets, threat, queries=self.queries, draws=self.draws)
         incumbents = Incumbents(asker)
         made = moves(asker, targets, threat, seeds)
         turn = torch.zeros_like(targets.ids)
@@ -77,7 +71,7 @@ class Square(SearchAttack):
             while len(rows := incumbents.open()):
                 share = self.share(asker.spent[rows].double() / asker.limit[rows], turn[rows], noisy=asker.noisy)
                 x = made.next(rows, asker.best.index_select(0, rows), turn[rows], share)
-                if start is targets.x and bool((new := turn[rows] == 0).any()):
+                if bool((new := turn[rows] == 0).any()):
                     x[new] = made.first(rows[new])
                 incumbents.challenge(x, rows)
                 turn[rows] += 1

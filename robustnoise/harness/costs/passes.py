@@ -21,7 +21,7 @@ from robustnoise.harness.bench import AGREEMENT_IMAGES
 from robustnoise.harness.experiment import Experiment
 from robustnoise.harness.tasks import Task
 from robustnoise.models.classifier import TorchClassifier
-from robustnoise.protocols import Context, Crafter, Meter, ThreeStage, TwoStage, WhiteBox
+from robustnoise.protocols import Context, Crafter, Meter, TwoStage, WhiteBox
 from robustnoise.seeds import SeedStream
 from robustnoise.spec import Plugin
 from robustnoise.training import LeadingTraining
@@ -114,24 +114,13 @@ class Counter:
         attack, n = task.attack.attack, len(self.experiment.dataset.evaluation)
         if task.attack.given is not None:
             return Passes()
-        if isinstance(attack, ThreeStage):
-            return self._crafted(attack.crafter, n).plus(self._asked(task, n))
-        if isinstance(attack, TwoStage):
-            return self._crafted(attack.crafter, n)
-        if isinstance(attack, WhiteBox):
-            votes = self.answering(task.victim.name).passes
-            return self._crafted(attack.crafter, n * votes, exact=votes == 1)
-        return self._asked(task, n) if attack.traits.queries else Passes()
-
-    def _crafted(self, crafter: Crafter, times: int, *, exact: bool = True) -> Passes:
-        for_one = self._counted(lambda net, _: _craft(crafter, net, self.experiment))
-        if for_one is None:
-            n = len(self.experiment.dataset.evaluation)
-            return Passes(n, n, exact=False)
-        return for_one.times(times, exact=exact)
-
-    def _asked(self, task: Task, n: int) -> Passes:
-        """The most that the budget lets an attack ask about n images."""
+        if isinstance(attack, TwoStage | WhiteBox):
+            crafter: Crafter = attack.crafter
+            for_one = self._counted(lambda net, _: _craft(crafter, net, self.experiment))
+            votes = self.answering(task.victim.name).passes if isinstance(attack, WhiteBox) else 1
+            return Passes(n, n, exact=False) if for_one is None else for_one.times(n * votes, exact=votes == 1)
+        if not attack.traits.queries:
+            return Passes()
         budget, victim = self.experiment.budget, self.answering(task.victim.name)
         bounds = [budget.total, None if budget.per_image is None else budget.per_image * n]
         limit = min((b for b in bounds if b is not None), default=n)
