@@ -2,8 +2,8 @@
 
     python -m benchmarks.behind_noise "square(queries=2500)" "nes(tile=4)" --noise "layer-noise(snr_db=20)"
 
-For every attack, robust accuracy of an adversarially trained net on validation images, with and without the noise: the
-mean over fresh draws, and in brackets the share of images that are right in all of them.
+For every attack, robust accuracy of an adversarially trained net on validation images, without the noise and with it:
+the mean over fresh draws, and in brackets the share of images that are right in all of them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from benchmarks.timing import one_thread
 from robustnoise.blocks import predict_blocks, to_tensor
 from robustnoise.building import build
 from robustnoise.compose import Defense
+from robustnoise.data import Split
 from robustnoise.oracle import CountingOracle
 from robustnoise.protocols import BlackBoxAttack, Classifier, Context, Targets
 from robustnoise.seeds import SeedStream
@@ -52,15 +53,14 @@ def behind(on: Case, noise: str) -> Classifier:
     return defense.apply(on.model, Context(train=on.data.train, seed=0))
 
 
-def left(on: Case, victim: Classifier, images: int) -> Callable[[BlackBoxAttack, int | None], str]:
-    """Tells what an attack within so many queries an image leaves of `images` validation images."""
-    split = on.data.validation.take(images)
+def left(on: Case, victim: Classifier, split: Split) -> Callable[[BlackBoxAttack], str]:
+    """Tells what an attack on these images leaves of a victim."""
     y = to_tensor(split.labels)
     targets = Targets(to_tensor(split.ids), torch.from_numpy(split.floats()), y)
     threat = Linf(on.eps, Access.SCORES)
 
-    def of(attack: BlackBoxAttack, queries: int | None) -> str:
-        oracle = CountingOracle(victim, threat, SeedStream(0), per_image=queries)
+    def of(attack: BlackBoxAttack) -> str:
+        oracle = CountingOracle(victim, threat, SeedStream(0))
         result = attack.run(oracle, on.data.attacker, targets, threat, SeedStream(0, ("attack",)))
         levels = threat.to_levels(to_tensor(split.images), result.x).float() / 255
         draws = range(DRAWS if victim.stochastic else 1)
@@ -78,12 +78,13 @@ def main() -> None:
     arguments = command.parse_args()
     attacks: list[BlackBoxAttack] = [build(text, "attack") for text in arguments.attacks]
     on = begin(arguments.net)
+    images = on.data.validation.take(arguments.images)
     noises = dict.fromkeys(["", arguments.noise])
-    print(f"{arguments.net}, n = {arguments.images}, {DRAWS} draws, one seed")
+    print(f"{arguments.net}, n = {len(images)}, {DRAWS} draws of a random victim, one seed")
     print(f"| attack | {' | '.join(noise or 'no noise' for noise in noises)} |\n|---|{'---|' * len(noises)}")
-    ways = [left(on, behind(on, noise), arguments.images) for noise in noises]
+    ways = [left(on, behind(on, noise), images) for noise in noises]
     for text, attack in zip(arguments.attacks, attacks, strict=True):
-        print(f"| `{text}` | {' | '.join(way(attack, None) for way in ways)} |", flush=True)
+        print(f"| `{text}` | {' | '.join(way(attack) for way in ways)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m benchmarks.paces [--noise "layer-noise(snr_db=20)"]
 
-For every length, robust accuracy of an adversarially trained net on validation images: the mean over fresh draws, and
-in brackets the share of images that are right in all of them. A length of 1 follows the spent budget alone.
+For every length, robust accuracy of an adversarially trained net on validation images; behind noise the mean over fresh
+draws, and in brackets the share of images that are right in all of them. A length of 1 follows the spent budget alone.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ def main() -> None:
     arguments = command.parse_args()
     on = begin(arguments.net)
     victim = behind(on, arguments.noise)
-    of = left(on, victim, arguments.images)
+    images = on.data.validation.take(arguments.images)
+    of = left(on, victim, images)
     asked = DRAWS if victim.stochastic else 1
-    print(f"{arguments.net}, {arguments.noise or 'no noise'}, n = {arguments.images}, {asked} draws, one seed")
+    print(f"{arguments.net}, {arguments.noise or 'no noise'}, n = {len(images)}, {asked} draws, one seed")
     lengths = [int(length) for length in arguments.lengths.split(",")]
     print(f"| queries | draws | {' | '.join(map(str, lengths))} |\n|---|---|{'---|' * len(lengths)}")
     for queries in map(int, arguments.queries.split(",")):
@@ -32,7 +33,7 @@ def main() -> None:
             found = []
             for length in lengths:
                 square.LONG = square.LONG_IN_NOISE = length
-                found.append(of(build(f"square(queries={queries}, draws={draws})", "attack"), queries))
+                found.append(of(build(f"square(queries={queries}, draws={draws})", "attack")))
             print(f"| {queries} | {draws} | {' | '.join(found)} |", flush=True)
 
 
