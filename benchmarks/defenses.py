@@ -2,9 +2,9 @@
 
     python -m benchmarks.defenses
 
-The net is a small-cnn, trained on mnist-5k without any defense. Square sees scores, RayS labels, and both ask 300 times
-an image; the audit sees the gradients of the whole stack and averages them over 8 draws. A defense that only Square
-respects hides something; one that RayS and the audit respect, too, may be a defense.
+The net is a small-cnn, trained on mnist-5k without any defense. Square and NES on tiles see scores, RayS labels, and
+each asks 300 times an image; the audit sees the gradients of the whole stack and averages them over 8 draws. A defense
+that only Square respects hides something; one that the others and the audit respect, too, may be a defense.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ DEFENSES = (
     "aaa",
 )
 QUERIES = 300
-ATTACKS = (f"square(queries={QUERIES})", f"rays(queries={QUERIES})", "audit(pgd(steps=20, eot=8))")
+ATTACKS = (
+    f"square(queries={QUERIES})",
+    f"nes(queries={QUERIES}, tile=4, samples=50, sigma=0.1, relative_step=2)",
+    f"rays(queries={QUERIES})",
+    "audit(pgd(steps=20, eot=8))",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fresh = rn.models.create("small-cnn", data.input_shape, data.num_classes)
     net = training.apply(fresh, rn.Context(train=data.train, seed=0))
     print(f"{options.images} images, l-infinity {options.eps:g}, per cent right")
-    print("| defense | clean | Square | RayS | audit |\n|---|---|---|---|---|")
+    print("| defense | clean | Square | NES | RayS | audit |\n|---|---|---|---|---|---|")
     for text in options.defense:
         victim = rn.build(text, "defense").apply(net, rn.Context(train=data.train, seed=0))
         cells: list[float] = []

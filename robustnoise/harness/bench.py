@@ -165,8 +165,7 @@ class Bench(Cells):
             source = self.source(attack, victim)
             crafter = spec_of(attack.attack.crafter).to_json()
             inputs |= {"crafter": crafter, **self._source_inputs(attack, source), **self.experiment.crafting()}
-            queries = source.facts["queries"]
-            return self.cell("craft", inputs, lambda: self._craft(attack, self._source(attack, source), queries))
+            return self.cell("craft", inputs, lambda: self._craft(attack, self._source(attack, source)))
         if isinstance(attack.attack, WhiteBox):
             model = self.classifier(victim)
             inputs |= {
@@ -175,13 +174,22 @@ class Bench(Cells):
                 "seed_data": self._seed_data().digest,
                 **self.experiment.crafting(),
             }
-            return self.cell("craft", inputs, lambda: self._craft(attack, model, 0))
+            return self.cell("craft", inputs, lambda: self._craft(attack, model))
         inputs |= {
             "attack": spec_of(attack.attack).to_json(),
             "seed_data": self._seed_data().digest,
             **self._asked(attack, victim),
         }
         return self.cell("craft", inputs, lambda: self._attack(attack, victim))
+
+    def queries(self, attack: Attack, victim: Victim) -> int:
+        """Rows of this victim that the attack asked.
+
+        A substitute's are in its own cell: two victims that answer alike give the same copy, and so share the images
+        that it makes, though one of them may have been asked more often.
+        """
+        cell = self.source(attack, victim) if isinstance(attack.attack, TwoStage) else self.images(attack, victim)
+        return int(cell.facts.get("queries", 0))
 
     def outside(self, attack: Attack, victim: Victim) -> float:
         """How far the attack's images were outside the ball before the harness projected them, pixels; 0 is inside."""
@@ -211,13 +219,13 @@ class Bench(Cells):
         seeds = self.seeds.child("substitute", spec_of(substitute).digest(), "source").fork()
         return substitute.source(networks, self._seed_data(), Context(None, seeds, device=self.experiment.device))
 
-    def _craft(self, attack: Attack, model: Classifier, queries: int) -> Computed:
+    def _craft(self, attack: Attack, model: Classifier) -> Computed:
         crafter: Crafter = attack.attack.crafter  # type: ignore[attr-defined]
         seeds = self.seeds.child("craft", spec_of(crafter).digest()).fork()
         meter = self.progress.start(f"attack {attack.name}", len(self.experiment.dataset.evaluation))
         crafter = crafter.informed(self._seed_data())
         images, facts = craft(attack.name, crafter, model, self.experiment, seeds, meter)
-        return {"images": images}, {"queries": queries, **facts}
+        return {"images": images}, facts
 
     def _given(self, name: str, given: Given, victim: str) -> Computed:
         split = self.experiment.dataset.evaluation

@@ -207,7 +207,7 @@ def _arm(bench: Bench, victim: Victim, attack: Attack | None) -> Arm:
         passes=classifier.passes,
         clean=bench.tally(victim, None),
         adversarial=bench.tally(victim, attack) if attack else None,
-        queries=bench.images(attack, victim).facts["queries"] if attack else 0,
+        queries=bench.queries(attack, victim) if attack else 0,
         agreement=agreement,
         claimed=bench.claimed(attack, victim) if attack else None,
         curve={stop: bench.tally(victim, attack, stop) for stop in stops(bench.experiment, attack)} if attack else {},

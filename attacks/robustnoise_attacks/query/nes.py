@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from robustnoise.api import (
     AttackTraits,
     BadParameter,
     BlackBoxAttack,
+    LaterField,
     Norm,
     Number,
     Oracle,
@@ -34,23 +36,36 @@ class NES(BlackBoxAttack):
     """Follows a gradient estimated from the margins at `samples` Gaussian neighbours, in projected steps.
 
     The neighbours are asked once each also of a noisy victim, as more directions average its noise as well as repeats
-    do. Every iterate, rounded as it would be handed in, is a challenger to the best image so far (`Incumbents`); the
-    walk goes on from the iterate itself.
+    do. Tiles leave fewer directions to tell apart; where their grid begins is drawn anew for each gradient. Every
+    iterate, rounded as it would be handed in, is a challenger to the best image so far (`Incumbents`); the walk goes on
+    from the iterate itself.
     """
 
     version = 2
-    reference = "Ilyas, Engstrom, Athalye, Lin 2018, arXiv 1804.08598 (the query-limited setting)"
+    reference = (
+        "Ilyas, Engstrom, Athalye, Lin 2018, arXiv 1804.08598 (the query-limited setting); "
+        "tiles: Ilyas, Engstrom, Madry 2019, arXiv 1807.07978, section 3 (the data-dependent prior)"
+    )
 
     queries: Queries = 2500
     draws: Draws = 1
     samples: Annotated[int, Field(ge=1, le=100_000, description="queries per gradient; even where antithetic")] = 50
     sigma: Annotated[
         Number,
-        Field(gt=0, le=1, description="standard deviation of a neighbour, pixels in [0, 1]; 0.1 for a noisy victim"),
+        Field(
+            gt=0,
+            le=1,
+            description="standard deviation of a neighbour, pixels in [0, 1]; a third of eps or more behind noise",
+        ),
     ] = 0.01
     relative_step: Annotated[Number, Field(gt=0, le=4, description="step size as a share of eps")] = 0.2
     momentum: Annotated[Number, Field(ge=0, lt=1, description="weight of the earlier gradients in a step")] = 0.9
     antithetic: Annotated[bool, Field(description="ask at x + u and at x - u")] = True
+    tile: Annotated[
+        int,
+        Field(ge=1, le=1024, description="side of the squares whose pixels move together, in pixels; 1 is the paper's"),
+        LaterField(),
+    ] = 1
 
     def check(self) -> None:
         """Refuse half a pair."""
@@ -103,7 +118,7 @@ class NES(BlackBoxAttack):
         directions = self.samples // 2 if self.antithetic else self.samples
         parts = []
         for part in torch.arange(len(rows)).split(max(1, CALL // self.samples)):
-            u = numbers.normal(rows[part], turn[part], directions * x[0].numel()).view(-1, directions, *x.shape[1:])
+            u = self._directions(numbers, rows[part], turn[part], (directions, *x.shape[1:]))
             both = torch.cat([u, -u], 1) if self.antithetic else u
             near = (x[part, None] + self.sigma * both).clamp_(0, 1)
             margins = asker.neighbours(near, rows[part])
@@ -114,3 +129,25 @@ class NES(BlackBoxAttack):
                 weight = margins - margins.mean(1, keepdim=True)
             parts.append(torch.einsum("mk,mkchw->mchw", weight, u) / (self.sigma * self.samples))
         return torch.cat(parts)
+
+    def _directions(self, numbers: OwnNumbers, rows: Tensor, turn: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """(m, k, C, H, W) standard normal, the same all over a tile.
+
+        Args:
+            numbers: of the directions.
+            rows: (m,) int64, whose.
+            turn: (m,) int64, how many gradients each had before.
+            shape: (k, C, H, W).
+        """
+        if self.tile == 1:
+            return numbers.normal(rows, turn, math.prod(shape)).view(-1, *shape)
+        k, channels, height, width = shape
+        # One tile more than cover a side, for the grid begins up to a tile before the image does.
+        down, across = (-(-side // self.tile) + 1 for side in (height, width))
+        drawn = numbers.normal(rows, turn, k * channels * down * across + 2)
+        u = drawn[:, :-2].view(-1, k, channels, down, across)
+        begin = (torch.special.ndtr(drawn[:, -2:]) * self.tile).long().clamp(max=self.tile - 1)
+        row = (torch.arange(height) + begin[:, :1]) // self.tile
+        column = (torch.arange(width) + begin[:, 1:]) // self.tile
+        image = torch.arange(len(rows))[:, None, None]
+        return u.permute(0, 3, 4, 1, 2)[image, row[:, :, None], column[:, None, :]].permute(0, 3, 4, 1, 2)

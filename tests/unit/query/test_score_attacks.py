@@ -14,7 +14,7 @@ from robustnoise.threat import L2, Linf, ThreatModel
 from robustnoise_attacks import NES, SimBA, Square
 from tests.unit.query.victims import Counting, NoisyInput, as_scored, attack, margins, right_targets
 
-ATTACKS: list[BlackBoxAttack] = [Square(), NES(), SimBA(), SimBA(basis="dct")]
+ATTACKS: list[BlackBoxAttack] = [Square(), NES(), NES(tile=3), SimBA(), SimBA(basis="dct")]
 THREATS = [Linf(0.05), L2(0.3)]
 
 

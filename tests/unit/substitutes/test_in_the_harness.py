@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from robustnoise.api import Context, Ensemble, Linf, build
 from robustnoise.building import spec_of
@@ -51,3 +54,18 @@ def test_a_run_of_both_reports_what_was_asked_within_the_total(tmp_path: Path) -
     assert record.attack is not None
     assert record.attack["scope"] == "per-victim"
     assert record.victim.queries == 7
+
+
+@pytest.mark.parametrize("first", ["quiet", "noisy"])
+def test_victims_that_answer_alike_share_a_copy_and_no_bill(tmp_path: Path, first: str) -> None:
+    """The same labels make the same copy; only the noisy one is asked five times for each."""
+    text = (
+        "transfer(knockoff(answers=labels, queries=4, repeats=5, training=plain-training(epochs=1), model=mlp), fgsm)"
+    )
+    quiet = Victim("quiet", Identity(), classifier=toy_model())
+    noisy = Victim("noisy", build("gaussian-input-noise(sigma=0.000001)", "defense"), classifier=toy_model())
+    alone = experiment(text, Budget())
+    both = replace(alone, victims=(quiet, noisy) if first == "quiet" else (noisy, quiet))
+    arms = [record.victim for record in run(both, Store(tmp_path))]
+    assert {arm.victim["name"]: arm.queries for arm in arms} == {"quiet": 4, "noisy": 20}
+    assert len(list((tmp_path / "cells" / "craft").rglob("*.json"))) == 1
