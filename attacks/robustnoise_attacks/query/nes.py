@@ -146,6 +146,7 @@ class NES(BlackBoxAttack):
         down, across = (-(-side // self.tile) + 1 for side in (height, width))
         drawn = numbers.normal(rows, turn, k * channels * down * across + 2)
         u = drawn[:, :-2].view(-1, k, channels, down, across)
+        # Uniform, and of the same stream, which is read in one size only.
         begin = (torch.special.ndtr(drawn[:, -2:]) * self.tile).long().clamp(max=self.tile - 1)
         row = (torch.arange(height) + begin[:, :1]) // self.tile
         column = (torch.arange(width) + begin[:, 1:]) // self.tile
